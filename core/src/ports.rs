@@ -1,0 +1,323 @@
+//! The small ports between the parts. Boxed futures, and no runtime type in a signature.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::GraphChange;
+use crate::raw::{DeadLetter, RawEvent};
+use crate::time::Time;
+
+/// A boxed future that can move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Place of a record in the log: positions grow by one a record, from 1. As a cursor: all up to and with it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position(pub u64);
+
+/// A record of the log.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its place.
+    pub position: Position,
+    /// When the log took it.
+    pub appended_at: Time,
+    /// What was appended.
+    pub event: RawEvent,
+}
+
+/// How much of the log is kept; what no consumer has committed yet is never dropped for age or size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Records older than this many seconds (by append time) may go; 0: no bound.
+    pub max_age_secs: u64,
+    /// Payload bytes above which the oldest records may go; 0: no bound.
+    pub max_bytes: u64,
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStats {
+    /// First position still there; 0 when empty.
+    pub first: Position,
+    /// Last position; 0 when nothing was ever appended.
+    pub last: Position,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+}
+
+/// Why the event log could not do it; each variant is what the caller must do.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Try again soon.
+    #[error("event log {place} is busy: {why}")]
+    Busy {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// No space: stop acknowledging, tell people, try again slowly.
+    #[error(
+        "event log {place} is full: {why}; free space or lower the retention, nothing that was acknowledged is lost"
+    )]
+    Full {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Cannot be written: give up, tell people.
+    #[error("event log {place} is read-only: {why}; check owner and mount options")]
+    ReadOnly {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Damaged: give up, keep the file.
+    #[error("event log {place} is corrupt: {why}; move the file away to start a new one, or restore a backup")]
+    Corrupt {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Written by a newer Tapio: give up, do not touch it.
+    #[error(
+        "event log {place} has format {found}, this version reads up to {known}; use the newer tapio that wrote it"
+    )]
+    NewerVersion {
+        /// File or address.
+        place: String,
+        /// Format found.
+        found: u32,
+        /// Newest format known.
+        known: u32,
+    },
+    /// Another process owns it.
+    #[error("event log {place} is in use by another process: {why}")]
+    InUse {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// The position asked for was dropped by retention: start from a checkpoint or from the first position.
+    #[error("event log {place} begins at {first}, {asked} was dropped by retention")]
+    Gone {
+        /// File or address.
+        place: String,
+        /// Asked for.
+        asked: u64,
+        /// First one there.
+        first: u64,
+    },
+    /// Anything else.
+    #[error("event log {place}: {why}")]
+    Other {
+        /// File or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+}
+
+/// The durable, ordered carrier of RawEvents.
+pub trait EventLog: Send + Sync {
+    /// Appends the records and returns the position of the last, when all are durable.
+    fn append(&self, events: Vec<RawEvent>) -> BoxFuture<'_, Result<Position, LogError>>;
+    /// Reads at most `max` records after `cursor`; empty when there are no more.
+    fn read(&self, cursor: Position, max: usize) -> BoxFuture<'_, Result<Vec<Record>, LogError>>;
+    /// Stores how far `consumer` has come. Never moves backwards.
+    fn commit<'a>(&'a self, consumer: &'a str, cursor: Position) -> BoxFuture<'a, Result<(), LogError>>;
+    /// How far `consumer` has come; position 0 for one that never committed.
+    fn committed<'a>(&'a self, consumer: &'a str) -> BoxFuture<'a, Result<Position, LogError>>;
+    /// Keeps input that could not be used.
+    fn bury(&self, letters: Vec<DeadLetter>) -> BoxFuture<'_, Result<(), LogError>>;
+    /// The newest `max` dead letters, oldest of them first.
+    fn dead_letters(&self, max: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, LogError>>;
+    /// Stores a consumer's checkpoint together with the cursor that it stands for, in one step.
+    fn save_checkpoint<'a>(
+        &'a self,
+        consumer: &'a str,
+        cursor: Position,
+        version: u32,
+        state: Vec<u8>,
+    ) -> BoxFuture<'a, Result<(), LogError>>;
+    /// The newest checkpoint of `consumer`: cursor, version, state.
+    #[allow(clippy::type_complexity, reason = "a triple that is unpacked at once")]
+    fn load_checkpoint<'a>(
+        &'a self,
+        consumer: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(Position, u32, Vec<u8>)>, LogError>>;
+    /// Drops what `retention` allows to drop, seen from `now`; returns how many records went.
+    fn retain(&self, retention: Retention, now: Time) -> BoxFuture<'_, Result<u64, LogError>>;
+    /// What it holds.
+    fn stats(&self) -> BoxFuture<'_, Result<LogStats, LogError>>;
+}
+
+/// A value in a query's result or parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// Nothing.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// A point in time.
+    Time(Time),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Cell>),
+    /// A map, a node or a relation. Nodes carry `_labels`, relations `_type`, beside their properties.
+    Map(BTreeMap<String, Cell>),
+}
+
+/// A user's read-only query with its bounds.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Cypher as typed.
+    pub text: String,
+    /// `$name` → value.
+    pub params: BTreeMap<String, Cell>,
+    /// What zero-argument `datetime()` and `timestamp()` stand for.
+    pub at: Time,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of one query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Milliseconds after which it is stopped.
+    pub timeout_millis: u64,
+    /// Rows after which the result is cut (and says so).
+    pub max_rows: usize,
+    /// Steps of the executor after which it is stopped.
+    pub max_expansions: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { timeout_millis: 10_000, max_rows: 10_000, max_expansions: 20_000_000 }
+    }
+}
+
+/// A query's result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Column names as written or aliased.
+    pub columns: Vec<String>,
+    /// One list of cells a row.
+    pub rows: Vec<Vec<Cell>>,
+    /// Whether rows beyond the limit were cut off.
+    pub truncated: bool,
+}
+
+/// Why the graph store could not do it; each variant is what the caller must do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The user's query is wrong or not allowed: show it, do not retry.
+    #[error("{0}")]
+    Refused(String),
+    /// The query hit a bound: show it, do not retry.
+    #[error("query stopped: {0}")]
+    Limit(String),
+    /// Try again soon.
+    #[error("graph {place} is busy: {why}")]
+    Busy {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Cannot be reached or opened: not ready, try again slowly.
+    #[error("graph {place} cannot be reached: {why}")]
+    Unavailable {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Another process owns it.
+    #[error("graph {place} is in use by another process: {why}")]
+    InUse {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Cannot be written for lack of space or rights.
+    #[error("graph {place} cannot be written: {why}")]
+    NotWritable {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Damaged or of another format.
+    #[error("graph {place} is unusable: {why}; rebuild it from the event log with `tapio replay --data-dir`")]
+    Corrupt {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+    /// Written by a newer Tapio: give up, do not touch it.
+    #[error("graph {place} has format {found}, this version reads up to {known}; use the newer tapio that wrote it")]
+    NewerVersion {
+        /// Folder or address.
+        place: String,
+        /// Format found.
+        found: i64,
+        /// Newest format known.
+        known: i64,
+    },
+    /// Anything else.
+    #[error("graph {place}: {why}")]
+    Other {
+        /// Folder or address.
+        place: String,
+        /// Detail.
+        why: String,
+    },
+}
+
+/// What a graph holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphStats {
+    /// Nodes per label (a node with two labels counts under both).
+    pub nodes: BTreeMap<String, u64>,
+    /// Relations per type.
+    pub relations: BTreeMap<String, u64>,
+}
+
+/// The durable, queryable projection: one writer, any number of readers.
+pub trait GraphStore: Send + Sync {
+    /// Creates constraints and indexes; harmless when they are there.
+    fn ensure_schema(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Writes all changes in one step, durably, in their order. Writing them again changes nothing.
+    fn apply(&self, changes: Vec<GraphChange>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Runs a user's query. Writes are refused, bounds are kept.
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Rows, StoreError>>;
+    /// Removes events that happened before `before`, with their relations, and objects deleted before it.
+    /// Returns how many nodes went.
+    fn retain(&self, before: Time) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// What it holds.
+    fn stats(&self) -> BoxFuture<'_, Result<GraphStats, StoreError>>;
+    /// A hash over all nodes, relations and properties; equal graphs have equal hashes on every store.
+    fn graph_hash(&self) -> BoxFuture<'_, Result<String, StoreError>>;
+    /// Writes a copy that can be opened like the original.
+    fn backup<'a>(&'a self, to: &'a Path) -> BoxFuture<'a, Result<(), StoreError>>;
+}
