@@ -1,1 +1,4 @@
-//! Comes with its first content.
+//! The thinking.
+pub mod diagnosis;
+pub mod mechanisms;
+pub mod world;

@@ -1,0 +1,306 @@
+//! What mechanisms look at: the world at one moment, with the facts that many of them need worked out once.
+
+use std::collections::BTreeMap;
+
+use tapio_core::answer::{Evidence, FieldChange};
+use tapio_core::object::{Body, Container, ContainerStatus, Object, ObjectRef, Pod, Terminated};
+use tapio_core::ontology::Relation;
+use tapio_core::time::{SECOND, Time};
+
+use crate::world::history::{Changed, History, Note};
+use crate::world::{Entry, World, changes};
+
+/// A container of a pod, with its status.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerFacts<'a> {
+    /// Status.
+    pub status: &'a ContainerStatus,
+    /// Specification, where the pod's is known.
+    pub spec: Option<&'a Container>,
+    /// Whether it is an init container that must end before the others start.
+    pub init: bool,
+}
+
+impl<'a> ContainerFacts<'a> {
+    /// Name.
+    pub fn name(&self) -> &'a str {
+        &self.status.name
+    }
+
+    /// The reason for which it waits, `""` if it does not.
+    pub fn waiting(&self) -> &'a str {
+        self.status.state.waiting.as_ref().map_or("", |w| w.reason.as_str())
+    }
+
+    /// The text beside the reason.
+    pub fn waiting_message(&self) -> &'a str {
+        self.status.state.waiting.as_ref().map_or("", |w| w.message.as_str())
+    }
+
+    /// The newest end that the status knows: of this run, or of the one before.
+    pub fn last_exit(&self) -> Option<&'a Terminated> {
+        self.status.state.terminated.as_ref().or(self.status.last_state.terminated.as_ref())
+    }
+
+    /// Since when it runs, if it does.
+    pub fn running_since(&self) -> Option<Time> {
+        self.status.state.running.as_ref().and_then(|r| *r.started_at)
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.status.state.running.is_some()
+    }
+}
+
+/// A pod that is there now.
+pub struct PodFacts<'a> {
+    /// Its entry.
+    pub entry: &'a Entry,
+    /// The object.
+    pub object: &'a Object,
+    /// The pod.
+    pub pod: &'a Pod,
+    /// The controller that a person would edit, or the pod itself.
+    pub workload: ObjectRef,
+    /// Init containers first.
+    pub containers: Vec<ContainerFacts<'a>>,
+}
+
+impl<'a> PodFacts<'a> {
+    /// Its name.
+    pub fn key(&self) -> &'a ObjectRef {
+        &self.object.key
+    }
+
+    /// What is remembered of it.
+    pub fn history(&self) -> &'a History {
+        &self.entry.history
+    }
+
+    /// Kubernetes Events with one of these reasons, oldest first.
+    pub fn notes<'b>(&'b self, reasons: &'b [&'b str]) -> impl DoubleEndedIterator<Item = &'a Note> + use<'a, 'b> {
+        self.entry.history.notes.iter().filter(|n| reasons.contains(&n.reason.as_str()))
+    }
+
+    /// Since when it exists.
+    pub fn created(&self) -> Time {
+        self.object.meta.creation_timestamp.unwrap_or(self.entry.first_seen)
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_leaving(&self) -> bool {
+        self.object.meta.deletion_timestamp.is_some()
+    }
+
+    /// The container of that name.
+    pub fn container(&self, name: &str) -> Option<&ContainerFacts<'a>> {
+        self.containers.iter().find(|c| c.name() == name)
+    }
+
+    /// When it became unready, if it is; from its condition, else since it exists.
+    pub fn unready_since(&self) -> Option<Time> {
+        if self.pod.is_ready() {
+            return None;
+        }
+        let condition = self.pod.condition("Ready").and_then(|c| *c.last_transition_time);
+        Some(condition.unwrap_or_else(|| self.created()))
+    }
+}
+
+/// A Service with the pods behind it.
+pub struct ServiceFacts<'a> {
+    /// The object.
+    pub object: &'a Object,
+    /// The Service.
+    pub service: &'a tapio_core::object::Service,
+    /// Pods that its selector matches, without finished and leaving ones, in name order.
+    pub pods: Vec<ObjectRef>,
+    /// Those of them that are ready.
+    pub ready: usize,
+}
+
+/// The world at one moment.
+pub struct View<'a> {
+    /// The live graph.
+    pub world: &'a World,
+    /// The moment.
+    pub now: Time,
+    /// Pods that are there, by name; finished ones included.
+    pub pods: BTreeMap<&'a ObjectRef, PodFacts<'a>>,
+    /// Services with a selector, by name.
+    pub services: BTreeMap<&'a ObjectRef, ServiceFacts<'a>>,
+    /// Pods by the workload they belong to.
+    pub members: BTreeMap<ObjectRef, Vec<&'a ObjectRef>>,
+}
+
+impl<'a> View<'a> {
+    /// Looks at the world at `now`.
+    pub fn new(world: &'a World, now: Time) -> Self {
+        let mut pods = BTreeMap::new();
+        let mut members: BTreeMap<ObjectRef, Vec<&'a ObjectRef>> = BTreeMap::new();
+        for entry in world.entries("Pod") {
+            let Some(object) = entry.live() else { continue };
+            let Some(pod) = object.as_pod() else { continue };
+            let containers = pod
+                .statuses()
+                .map(|(status, init)| ContainerFacts {
+                    status,
+                    spec: pod.spec.container(&status.name),
+                    init: init && !pod.spec.is_sidecar(&status.name),
+                })
+                .collect();
+            let workload = world.workload_of(&object.key);
+            members.entry(workload.clone()).or_default().push(&object.key);
+            pods.insert(&object.key, PodFacts { entry, object, pod, workload, containers });
+        }
+        let mut services = BTreeMap::new();
+        for object in world.all("Service") {
+            let Some(service) = object.as_service() else { continue };
+            if service.spec.selector.is_empty() || service.spec.r#type == "ExternalName" {
+                continue;
+            }
+            let selected: Vec<&PodFacts> = world
+                .out(&object.key, Relation::Selects)
+                .into_iter()
+                .filter_map(|e| pods.get(&e.key))
+                .filter(|p| !p.pod.is_finished() && !p.is_leaving())
+                .collect();
+            let ready = selected.iter().filter(|p| p.pod.is_ready()).count();
+            let pods = selected.iter().map(|p| p.key().clone()).collect();
+            services.insert(&object.key, ServiceFacts { object, service, pods, ready });
+        }
+        View { world, now, pods, services, members }
+    }
+
+    /// Pods of a workload.
+    pub fn pods_of<'b>(&'b self, workload: &ObjectRef) -> impl Iterator<Item = &'b PodFacts<'a>> {
+        self.members.get(workload).into_iter().flatten().filter_map(|k| self.pods.get(k))
+    }
+
+    /// Services that select any of these pods.
+    pub fn services_over(&self, pods: &[ObjectRef]) -> Vec<ObjectRef> {
+        let mut out: Vec<ObjectRef> = pods
+            .iter()
+            .flat_map(|p| self.world.into(p, Relation::Selects))
+            .filter(|e| e.is_live())
+            .map(|e| e.key.clone())
+            .collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    /// Seconds from `t` to now.
+    pub fn age(&self, t: Time) -> i64 {
+        self.now.since(t) / SECOND
+    }
+
+    /// Observed changes of an object, oldest first.
+    pub fn changes(&self, key: &ObjectRef) -> &'a [Changed] {
+        self.world.entry(key).map_or(&[], |e| e.history.changes.as_slice())
+    }
+
+    /// How the newest revision of a workload differs from the one before: from what was seen to change, else from its
+    /// ReplicaSets or ControllerRevisions. With the time at which the newest revision began.
+    pub fn last_template_change(&self, workload: &ObjectRef) -> Option<(Time, Vec<FieldChange>)> {
+        let (old, new, at) = self.revisions(workload)?;
+        let owner = self.world.entry(workload).and_then(|e| e.object.as_ref())?;
+        let diffs: Vec<FieldChange> =
+            changes::template_differences(old, new, &owner.meta, at).into_iter().map(|d| d.change).collect();
+        Some((at, diffs))
+    }
+
+    /// The templates of the two newest revisions of a workload, and the beginning of the newest.
+    fn revisions(
+        &self,
+        workload: &ObjectRef,
+    ) -> Option<(&'a tapio_core::object::PodTemplate, &'a tapio_core::object::PodTemplate, Time)> {
+        let mut list: Vec<(i64, Time, &'a tapio_core::object::PodTemplate)> = Vec::new();
+        for e in self.world.out(workload, Relation::Owns) {
+            let Some(o) = e.object.as_ref() else { continue };
+            let created = o.meta.creation_timestamp.unwrap_or(e.first_seen);
+            match &o.body {
+                Body::Workload(w) if o.key.kind == "ReplicaSet" => {
+                    let n = o.meta.annotations.get("deployment.kubernetes.io/revision").and_then(|r| r.parse().ok());
+                    list.push((n.unwrap_or(0), created, &w.spec.template));
+                }
+                Body::Revision(r) => list.push((r.revision, created, &r.data.spec.template)),
+                _ => {}
+            }
+        }
+        list.sort_by_key(|(n, t, _)| (*n, *t));
+        let (_, at, new) = list.pop()?;
+        let (_, _, old) = list.pop()?;
+        Some((old, new, at))
+    }
+
+    /// Name of the newest ReplicaSet of a Deployment, or the update revision of a set.
+    pub fn newest_revision(&self, workload: &ObjectRef) -> Option<String> {
+        let owned = self.world.out(workload, Relation::Owns);
+        let newest = owned.iter().filter_map(|e| e.live()).filter(|o| o.key.kind == "ReplicaSet").max_by_key(|o| {
+            let n: Option<i64> =
+                o.meta.annotations.get("deployment.kubernetes.io/revision").and_then(|r| r.parse().ok());
+            (n.unwrap_or(0), *o.meta.creation_timestamp, o.key.name.clone())
+        });
+        newest.map(|o| o.key.name.clone())
+    }
+
+    /// Whether a pod belongs to the newest revision of its workload; true where revisions are unknown.
+    pub fn is_newest(&self, pod: &PodFacts) -> bool {
+        match self.newest_revision(&pod.workload) {
+            Some(rs) => pod.object.meta.controller().is_none_or(|o| o.name == rs),
+            None => true,
+        }
+    }
+
+    /// Evidence from an object's own state.
+    pub fn state(&self, object: &ObjectRef, at: Option<Time>, says: impl Into<String>) -> Evidence {
+        Evidence { event: None, at, source: "cluster".to_owned(), object: object.clone(), says: says.into() }
+    }
+
+    /// Evidence from a Kubernetes Event.
+    pub fn noted(&self, object: &ObjectRef, n: &Note) -> Evidence {
+        let times = if n.count > 1 { format!(" (×{})", n.count) } else { String::new() };
+        Evidence {
+            event: Some(n.id),
+            at: Some(n.last),
+            source: "event".to_owned(),
+            object: object.clone(),
+            says: format!("{}: {}{times}", n.reason, shorten(&n.message, 400)),
+        }
+    }
+
+    /// Evidence from a change.
+    pub fn changed(&self, object: &ObjectRef, c: &FieldChange, event: Option<tapio_core::id::Id>) -> Evidence {
+        let by = c.by.as_ref().map(|b| format!(" by {b}")).unwrap_or_default();
+        let says = match (&c.before, &c.after) {
+            (Some(a), Some(b)) if a == b => format!("{} was written{by}", c.field),
+            (Some(a), Some(b)) => format!("{} changed from {} to {}{by}", c.field, shorten(a, 80), shorten(b, 80)),
+            (None, Some(b)) => format!("{} was added: {}{by}", c.field, shorten(b, 80)),
+            (Some(a), None) => format!("{} was removed (was {}){by}", c.field, shorten(a, 80)),
+            (None, None) => format!("{} changed{by}", c.field),
+        };
+        Evidence { event, at: c.at, source: "cluster".to_owned(), object: object.clone(), says }
+    }
+
+    /// Evidence from a log line.
+    pub fn logged(&self, pod: &ObjectRef, at: Option<Time>, container: &str, line: &str) -> Evidence {
+        Evidence {
+            event: None,
+            at,
+            source: "log".to_owned(),
+            object: pod.clone(),
+            says: format!("{container}: {}", shorten(line.trim(), 400)),
+        }
+    }
+}
+
+/// A text of at most `max` bytes, cut at a character.
+pub fn shorten(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let cut = text.char_indices().take_while(|(i, _)| *i < max).last().map_or(0, |(i, _)| i);
+    format!("{}…", &text[..cut])
+}

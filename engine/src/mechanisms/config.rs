@@ -1,0 +1,341 @@
+//! ConfigMaps and Secrets: missing, without a key, or with content that its consumer cannot live with.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use tapio_core::answer::FieldChange;
+use tapio_core::object::{Body, ObjectRef};
+use tapio_core::ontology::Relation;
+use tapio_core::time::{MINUTE, SECOND, Time};
+
+use super::{kubectl, manual};
+use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::logs::{self, Class};
+use crate::diagnosis::symptom::{Symptom, Trouble};
+use crate::diagnosis::view::{PodFacts, View};
+use crate::world::uses::{Use, Way, uses};
+
+manual! {
+    /// A container or volume refers to a ConfigMap that does not exist.
+    ///
+    /// Required: "configmap … not found" from the kubelet about a container or volume that waits.
+    /// Supports: the ConfigMap was deleted, or its kind was listed and it is not there.
+    /// Refuted by: the ConfigMap is there, or the reference is optional.
+    /// Lag: at the next start of a pod; a running one does not notice.
+    /// Do: create the ConfigMap, or correct its name in the workload.
+    "configmap-missing": Recorded [ConfigError, VolumesPending];
+    /// A container or volume refers to a key that the ConfigMap does not have.
+    ///
+    /// Required: "couldn't find key … in ConfigMap" or "references non-existent config key" from the kubelet.
+    /// Supports: the key was there before.
+    /// Refuted by: the key is there now, or the reference is optional.
+    /// Lag: at the next start of a pod.
+    /// Do: put the key back, or correct the reference.
+    "configmap-key-missing": Recorded [ConfigError, VolumesPending];
+    /// A container or volume refers to a Secret that does not exist.
+    ///
+    /// Required: "secret … not found" from the kubelet about a container or volume that waits.
+    /// Supports: the Secret was deleted, or Secrets were listed and it is not there.
+    /// Refuted by: the Secret is there, or the reference is optional.
+    /// Lag: at the next start of a pod.
+    /// Do: create the Secret, or correct its name in the workload.
+    "secret-missing": Recorded [ConfigError, VolumesPending];
+    /// A container or volume refers to a key that the Secret does not have.
+    ///
+    /// Required: "couldn't find key … in Secret" or "references non-existent secret key" from the kubelet.
+    /// Supports: the key was there before.
+    /// Refuted by: the key is there now, or the reference is optional.
+    /// Lag: at the next start of a pod.
+    /// Do: put the key back, or correct the reference.
+    "secret-key-missing": CapturedText [ConfigError, VolumesPending];
+    /// The changed content of a ConfigMap or Secret makes its consumer fail.
+    ///
+    /// Required: a change of the object; a consumer that fails after it could have read the change: by environment or
+    /// subPath a container start after it, by volume the kubelet's sync.
+    /// Supports: the last errors speak of configuration or name the key; consumers that have not restarted are well.
+    /// Refuted by: the consumer failed before the change; it has not restarted since and reads at start only; the
+    /// object is immutable; another change of the template came with the failing revision.
+    /// Lag: none for environment (waits for a restart), up to 2 minutes for volumes.
+    /// Do: put the former content back, then restart the consumers that read at start only.
+    "config-content-invalid": Recorded [Crashing, Unready, ProbeKilled, InitStuck, LogErrors];
+    /// A ConfigMap or Secret changed after the container read it into its environment.
+    ///
+    /// Required: a change younger than the container's start, consumed by environment or subPath, and errors of a kind
+    /// that the old value explains (refused credentials, wrong address).
+    /// Refuted by: the container started after the change.
+    /// Do: restart the workload.
+    "config-stale-in-env": CapturedText [Unready, LogErrors];
+}
+
+static NOT_FOUND: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(configmap|secret)s? "([^"]+)" not found"#).ok());
+static NO_KEY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"couldn't find key (\S+) in (ConfigMap|Secret) (?:([^/\s]+)/)?(\S+)").ok());
+static NO_VOLUME_KEY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"references non-existent (config|secret) key: (\S+)").ok());
+static VOLUME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"for volume "([^"]+)""#).ok());
+
+/// What a kubelet text says is missing: the object, and the key if the object is there.
+fn missing(p: &PodFacts, text: &str) -> Option<(ObjectRef, Option<String>)> {
+    let ns = p.key().ns();
+    if let Some(c) = NO_KEY.as_ref().and_then(|r| r.captures(text)) {
+        return Some((ObjectRef::new(&c[2], ns, &c[4]), Some(c[1].to_owned())));
+    }
+    if let Some(c) = NO_VOLUME_KEY.as_ref().and_then(|r| r.captures(text)) {
+        let volume = VOLUME.as_ref().and_then(|r| r.captures(text)).map(|v| v[1].to_owned())?;
+        let v = p.pod.spec.volumes.iter().find(|v| v.name == volume)?;
+        let (kind, name) = if &c[1] == "config" {
+            let projected = || v.projected.iter().flat_map(|p| &p.sources).find_map(|s| s.config_map.as_ref());
+            ("ConfigMap", v.config_map.as_ref().or_else(projected)?.name.clone())
+        } else {
+            let projected =
+                || v.projected.iter().flat_map(|p| &p.sources).find_map(|s| s.secret.as_ref()).map(|s| s.name.clone());
+            ("Secret", v.secret.as_ref().map(|s| s.secret_name.clone()).or_else(projected)?)
+        };
+        return Some((ObjectRef::new(kind, ns, &name), Some(c[2].to_owned())));
+    }
+    let c = NOT_FOUND.as_ref().and_then(|r| r.captures(text))?;
+    let kind = if &c[1] == "configmap" { "ConfigMap" } else { "Secret" };
+    Some((ObjectRef::new(kind, ns, &c[2]), None))
+}
+
+/// Missing references by the kubelet's words, and changes that consumers cannot live with.
+pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::ConfigError | Trouble::VolumesPending)) {
+        out.extend(reference(view, s));
+    }
+    for kind in ["ConfigMap", "Secret"] {
+        for entry in view.world.entries(kind) {
+            if entry.is_live() {
+                content(view, &entry.key, symptoms, out);
+            }
+        }
+    }
+}
+
+fn reference(view: &View, s: &Symptom) -> Option<Hypothesis> {
+    let p = view.pods.get(&s.object)?;
+    let state = s.container.as_deref().and_then(|c| p.container(c)).map(|c| c.waiting_message());
+    let notes = || p.notes(&["FailedMount", "Failed"]).rev().filter(|n| n.last >= p.created());
+    let (target, key) = state.and_then(|t| missing(p, t)).or_else(|| notes().find_map(|n| missing(p, &n.message)))?;
+    let live = view.world.live(&target);
+    let id = match (target.kind.as_str(), &key) {
+        ("ConfigMap", None) => "configmap-missing",
+        ("ConfigMap", Some(_)) => "configmap-key-missing",
+        (_, None) => "secret-missing",
+        _ => "secret-key-missing",
+    };
+    let back = match (&key, live.map(|o| &o.body)) {
+        (None, live) => live.is_some(),
+        (Some(k), Some(Body::ConfigMap(c))) => c.has_key(k),
+        (Some(k), Some(Body::Secret(x))) => x.data.contains_key(k),
+        _ => false,
+    };
+    // The kubelet tries again every few seconds: what came back is found soon.
+    let settled = back && view.age(s.since) > 120;
+    let changes: Vec<FieldChange> = view
+        .changes(&target)
+        .iter()
+        .filter(|c| key.as_ref().is_none_or(|k| c.change.field.ends_with(k.as_str())))
+        .map(|c| c.change.clone())
+        .collect();
+    let deleted = view.world.entry(&target).and_then(|e| e.deleted_at);
+    // A reference that the newest revision brought is the workload's fault; else the object's.
+    let brought =
+        view.last_template_change(&p.workload).filter(|_| view.is_newest(p)).map(|(_, c)| c).unwrap_or_default();
+    let brought: Vec<FieldChange> = brought
+        .into_iter()
+        .filter(|c| {
+            c.after.as_ref().is_some_and(|a| a.contains(&target.name) || key.as_ref().is_some_and(|k| a.contains(k)))
+        })
+        .collect();
+    let root = if !brought.is_empty() && deleted.is_none() && changes.is_empty() {
+        p.workload.clone()
+    } else {
+        target.clone()
+    };
+    let what = match &key {
+        None => format!("{target} does not exist"),
+        Some(k) => format!("{target} has no key {k}"),
+    };
+    let mut h = Hypothesis::new(id, root, s.since, Proof::Stated, format!("{what}; {} needs it to start", p.workload))
+        .explaining([s.object.clone(), target.clone()])
+        .counting_from(s.counts_from)
+        .via(if s.trouble == Trouble::ConfigError { "config-env" } else { "config-volume" })
+        .with([view.state(&s.object, Some(s.since), s.says.clone())])
+        .unless(format!("{what}: not true any more"), settled)
+        .doubted(u32::from(back && !settled));
+    for n in notes().filter(|n| missing(p, &n.message).is_some()).take(1) {
+        h = h.with([view.noted(&s.object, n)]);
+    }
+    if let Some(at) = deleted {
+        h = h.supported(1).with([view.state(&target, Some(at), format!("{target} was deleted"))]);
+    } else if key.is_none() && view.world.is_missing(&target) {
+        h = h.supported(1);
+    }
+    for c in &changes {
+        h = h.supported(1).with([view.changed(&target, c, None)]);
+    }
+    let verb = if key.is_some() { "describe" } else { "get" };
+    Some(h.changed(changes).changed(brought).next(kubectl(verb, &target)).next(kubectl("describe", &s.object)))
+}
+
+/// A change of the content, seen as it happened or told by managedFields: when, and what.
+fn content_change(view: &View, key: &ObjectRef) -> Option<(Time, Vec<FieldChange>, Option<tapio_core::id::Id>)> {
+    let seen: Vec<_> = view
+        .changes(key)
+        .iter()
+        .filter(|c| c.change.field.starts_with("data") || c.change.field.starts_with("binaryData"))
+        .collect();
+    if let Some(last) = seen.last() {
+        let at = last.change.at.unwrap_or(last.at);
+        let same: Vec<FieldChange> =
+            seen.iter().filter(|c| last.at.since(c.at) <= MINUTE).map(|c| c.change.clone()).collect();
+        return Some((at, same, Some(last.id)));
+    }
+    let object = view.world.live(key)?;
+    let created = (*object.meta.creation_timestamp)?;
+    let (by, at) = object
+        .meta
+        .managed_fields
+        .iter()
+        .filter(|m| m.fields_v1.as_ref().is_some_and(|f| f.contains("f:data")))
+        .filter_map(|m| m.time.map(|t| (m, t)))
+        .filter(|(_, t)| t.since(created) > 10 * SECOND)
+        .max_by_key(|(_, t)| *t)?;
+    let field = by.fields_v1.as_deref().map(keys_of).filter(|k| !k.is_empty());
+    let fields = field.unwrap_or_else(|| vec!["data".to_owned()]);
+    let changes = fields
+        .into_iter()
+        .map(|field| FieldChange { field, before: None, after: None, by: Some(by.manager.clone()), at: Some(at) })
+        .collect();
+    Some((at, changes, None))
+}
+
+/// `data.KEY` for every key in a field set.
+fn keys_of(set: &str) -> Vec<String> {
+    let Ok(v) = serde_json::from_str::<serde_json::Value>(set) else { return Vec::new() };
+    let Some(data) = v.get("f:data").and_then(|d| d.as_object()) else { return Vec::new() };
+    data.keys().filter_map(|k| k.strip_prefix("f:")).take(8).map(|k| format!("data.{k}")).collect()
+}
+
+fn content(view: &View, key: &ObjectRef, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let Some((at, changes, event)) = content_change(view, key) else { return };
+    if view.now.since(at) > 6 * 60 * MINUTE {
+        return;
+    }
+    let relation = if key.kind == "ConfigMap" { Relation::Mounts } else { Relation::UsesSecret };
+    let consumers: Vec<&PodFacts> =
+        view.world.into(key, relation).into_iter().filter_map(|e| view.pods.get(&e.key)).collect();
+    for p in &consumers {
+        let sick = symptoms.iter().filter(|s| {
+            s.object == *p.key()
+                && matches!(
+                    s.trouble,
+                    Trouble::Crashing
+                        | Trouble::Unready
+                        | Trouble::ProbeKilled
+                        | Trouble::InitStuck
+                        | Trouble::LogErrors
+                )
+        });
+        for s in sick {
+            let all = uses(&p.pod.spec);
+            let way = all
+                .iter()
+                .filter(|u| u.kind == key.kind && u.name == key.name && u.way != Way::PullSecret)
+                .filter(|u| touches(u, &changes))
+                .filter(|u| s.container.is_none() || u.container.is_none() || u.container == s.container)
+                .min_by_key(|u| u.way.follows_changes());
+            let Some(u) = way else { continue };
+            if let Some(h) = consumer(view, key, p, s, u, at, &changes, event, &consumers) {
+                out.push(h);
+            }
+        }
+    }
+}
+
+/// Whether a use reads any of the changed keys.
+fn touches(u: &Use, changes: &[FieldChange]) -> bool {
+    u.keys.is_empty()
+        || changes.iter().any(|c| {
+            c.field == "data"
+                || u.keys.iter().any(|k| c.field.strip_prefix("data.").is_some_and(|f| f.starts_with(k.as_str())))
+        })
+}
+
+#[allow(clippy::too_many_arguments, reason = "one step of the loop above, kept apart for reading")]
+fn consumer(
+    view: &View,
+    key: &ObjectRef,
+    p: &PodFacts,
+    s: &Symptom,
+    u: &Use,
+    at: Time,
+    changes: &[FieldChange],
+    event: Option<tapio_core::id::Id>,
+    consumers: &[&PodFacts],
+) -> Option<Hypothesis> {
+    let container = s.container.as_deref().or(u.container.as_deref());
+    let facts = container.and_then(|c| p.container(c));
+    let slack = 2 * SECOND;
+    // The first start after which the container can have known the new content.
+    let exits = container.and_then(|c| p.history().exits.get(c)).map_or(&[][..], |v| v.as_slice());
+    let starts: Vec<Time> = exits
+        .iter()
+        .filter_map(|e| e.started)
+        .chain(facts.and_then(|f| f.last_exit()).and_then(|t| *t.started_at))
+        .chain(facts.and_then(|f| f.running_since()))
+        .collect();
+    let began_after = starts.iter().any(|t| t.plus(slack) >= at) || (starts.is_empty() && p.created() >= at);
+    let reads_at_start = !u.way.follows_changes();
+    let failed_before = s.since.plus(slack) < at
+        || exits
+            .iter()
+            .any(|e| e.code != 0 && e.finished.is_some_and(|f| f.plus(slack) < at && at.since(f) < 30 * MINUTE));
+    if reads_at_start && !began_after {
+        return None;
+    }
+    let errors = logs::errors(p, container, 30);
+    let names_key =
+        changes.iter().filter_map(|c| c.field.strip_prefix("data.")).any(|k| errors.iter().any(|e| e.text.contains(k)));
+    let bad_config = errors.iter().find(|e| matches!(e.class, Class::BadConfig | Class::MissingVariable));
+    // By volume the reaction must follow the sync; without any word in the log, nearness in time is not enough.
+    if u.way.follows_changes() && s.since.since(at) > 5 * MINUTE && !names_key && bad_config.is_none() && !began_after {
+        return None;
+    }
+    let revision = view.last_template_change(&p.workload).filter(|_| view.is_newest(p));
+    let other_change = revision.is_some_and(|(began, diff)| {
+        began.plus(5 * MINUTE) >= at
+            && diff.iter().any(|c| !c.field.contains("annotations") && !c.field.contains("labels"))
+    });
+    let line = bad_config.or_else(|| errors.first());
+    let who = changes.iter().find_map(|c| c.by.clone()).map(|b| format!(" by {b}")).unwrap_or_default();
+    let fields: Vec<&str> = changes.iter().map(|c| c.field.as_str()).take(4).collect();
+    let how = if reads_at_start { "read at start" } else { "followed by the mounted volume" };
+    let how_many = consumers.iter().filter(|c| c.workload == p.workload).count();
+    let summary = format!(
+        "{} of {key} changed {}{who}; {} ({how_many} pods, {how}) fails since",
+        fields.join(", "),
+        at.clock(),
+        p.workload
+    );
+    let mut h = Hypothesis::new("config-content-invalid", key.clone(), at, Proof::Inferred, summary)
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via(if reads_at_start { "config-env" } else { "config-volume" })
+        .changed(changes.iter().cloned())
+        .with(changes.iter().take(4).map(|c| view.changed(key, c, event)))
+        .with([view.state(&s.object, Some(s.since), s.says.clone())])
+        .supported(u32::from(names_key) + u32::from(bad_config.is_some()) + u32::from(began_after))
+        .doubted(u32::from(other_change) * 2)
+        .unless("the consumer failed before the change", failed_before)
+        .unless("the consumer reads at start only and has not restarted since", false)
+        .unless("the same revision brought another change", other_change && !names_key && bad_config.is_none())
+        .next(kubectl("describe", key))
+        .next(kubectl("rollout restart", &p.workload));
+    if let Some(l) = line {
+        h = h.with([view.logged(&s.object, Some(l.at), l.container, l.text)]);
+    }
+    Some(h)
+}

@@ -1,0 +1,322 @@
+//! What a workload calls: wrong addresses, refused credentials, databases at their limits.
+
+use std::collections::BTreeMap;
+
+use tapio_core::object::ObjectRef;
+use tapio_core::ontology::Relation;
+
+use super::{kubectl, manual, undo};
+use crate::diagnosis::endpoints::{self, Endpoint};
+use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::logs::{self, Class};
+use crate::diagnosis::symptom::{Symptom, Trouble};
+use crate::diagnosis::view::{PodFacts, View, shorten};
+
+manual! {
+    /// A Service that others call does not exist.
+    ///
+    /// Required: callers that cannot resolve a name, and a Service of that name that was deleted, or a workload of that
+    /// name that has none.
+    /// Refuted by: the Service is there; a quota refused it.
+    /// Do: create the Service.
+    "service-missing": CapturedText [Unready, Crashing, LogErrors];
+    /// The configured host or port of a dependency is not that of its Service.
+    ///
+    /// Required: an address in the workload's environment (or errors) that names no Service of the cluster, or a port
+    /// that the named Service does not have; and the workload, or who calls it, fails.
+    /// Supports: the last errors name that very address; this revision changed the variable.
+    /// Refuted by: the address answers.
+    /// Do: correct the variable.
+    "dependency-address-wrong": Recorded [Unready, Crashing, LogErrors, ProbeKilled, InitStuck];
+    /// The workload connects to a port where its database or broker does not listen.
+    ///
+    /// Required: errors that name a Service (or its address) with a port that it does not have.
+    /// Supports: other callers use another port of the same Service.
+    /// Refuted by: the Service has the port.
+    /// Do: correct the port where it is configured.
+    "dependency-port-wrong": Recorded [Unready, Crashing, LogErrors, ProbeKilled, InitStuck];
+    /// A database or API refuses the user or password of the workload.
+    ///
+    /// Required: "access denied for user", "authentication failed" or the like in the workload's last errors.
+    /// Supports: other callers of the same database are let in; the Secret was changed.
+    /// Refuted by: every caller is refused (then the database's side).
+    /// Do: correct the credentials in the Secret, restart the workload.
+    "dependency-credentials-rejected": Recorded [Unready, Crashing, LogErrors, ProbeKilled, InitStuck];
+    /// A dependency outside the cluster, or without a cause of its own in sight, does not answer.
+    ///
+    /// Required: errors of refusal or timeout towards one address, and nothing else that explains them.
+    /// Refuted by: the address belongs to a workload with a cause of its own.
+    /// Do: look at the dependency.
+    "dependency-down": CapturedText [Unready, Crashing, LogErrors, ProbeKilled, InitStuck];
+    /// The database runs read-only and refuses writes.
+    ///
+    /// Required: "read-only" refusals of a database in the errors of its callers or its own.
+    /// Refuted by: the caller talks to a replica on purpose.
+    /// Do: find out who set it read-only, and set it back.
+    "database-read-only": Recorded [Unready, Crashing, LogErrors];
+    /// The database is at its connection limit.
+    ///
+    /// Required: "too many connections" or the like in the errors of its callers or its own.
+    /// Refuted by: one caller's own pool is meant.
+    /// Do: raise the limit, or find who holds the connections.
+    "database-connections-exhausted": Recorded [Unready, Crashing, LogErrors];
+}
+
+fn is_failing(s: &Symptom) -> bool {
+    matches!(
+        s.trouble,
+        Trouble::Unready | Trouble::Crashing | Trouble::LogErrors | Trouble::ProbeKilled | Trouble::InitStuck
+    )
+}
+
+/// Names that environments, failed look-ups and probes use as Services of a namespace, with who uses them.
+pub(crate) fn named_services(view: &View, ns: &str) -> BTreeMap<String, Vec<ObjectRef>> {
+    let mut out: BTreeMap<String, Vec<ObjectRef>> = BTreeMap::new();
+    let mut add = |host: &str, who: &ObjectRef| {
+        if let Some((name, space)) = endpoints::service_name(ns, host).filter(|(_, s)| s == ns) {
+            let _ = space;
+            let list = out.entry(name).or_default();
+            if list.len() < 8 && !list.contains(who) {
+                list.push(who.clone());
+            }
+        }
+    };
+    for p in view.pods.values().filter(|p| p.key().ns() == ns) {
+        for c in &p.pod.spec.containers {
+            for v in c.env.iter().filter(|v| !v.value.is_empty()) {
+                for e in endpoints::addresses(&v.value).iter().filter(|e| e.port.is_some()) {
+                    add(&e.host, p.key());
+                }
+            }
+        }
+        for line in logs::errors(p, None, 40).iter().filter(|e| e.class == Class::Dns) {
+            for e in endpoints::mentioned(line.text).iter().filter(|e| e.port.is_none()) {
+                add(&e.host, p.key());
+            }
+        }
+    }
+    // A Service that was probed and is not there.
+    for e in
+        view.world.entries("Service").filter(|e| e.key.ns() == ns && e.object.is_none() && !e.history.probes.is_empty())
+    {
+        add(&e.key.name, &e.key);
+    }
+    out
+}
+
+/// Wrong addresses, refused credentials and databases at their limits, by the errors of those who suffer.
+pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| is_failing(s)) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        out.extend(address(view, p, s));
+        out.extend(credentials(view, p, s));
+        out.extend(database(view, p, s));
+    }
+}
+
+/// What an error says about an address: no Service of that name, or no such port of it.
+enum Fault {
+    NoService { name: String, known: Option<ObjectRef> },
+    NoPort { service: ObjectRef, port: i64 },
+}
+
+fn fault(view: &View, p: &PodFacts, e: &Endpoint) -> Option<Fault> {
+    let ns = p.key().ns();
+    match endpoints::resolve(view, ns, &e.host) {
+        Some(o) if o.kind == "Service" => {
+            let port = e.port?;
+            let s = view.world.live(&o)?.as_service()?;
+            let has = s.spec.ports.iter().any(|x| x.port == port);
+            // A headless Service's name leads to the pods themselves, where any port may be open.
+            let headless = s.spec.cluster_ip == "None";
+            (!has && !headless && !s.spec.ports.is_empty()).then_some(Fault::NoPort { service: o, port })
+        }
+        Some(_) => None,
+        None => {
+            let (name, space) = endpoints::service_name(ns, &e.host)?;
+            let is_name = name.chars().any(|c| c.is_ascii_alphabetic()) && name != "localhost";
+            if !is_name
+                || !view.world.all("Service").any(|s| s.key.ns() == space) && !view.world.was_listed("Service", &space)
+            {
+                return None;
+            }
+            let key = ObjectRef::new("Service", &space, &name);
+            let known = view.world.entry(&key).filter(|x| x.deleted_at.is_some()).map(|x| x.key.clone());
+            Some(Fault::NoService { name: key.path(), known })
+        }
+    }
+}
+
+fn address(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
+    let errors = logs::errors(p, s.container.as_deref(), 60);
+    let relevant = errors.iter().filter(|e| {
+        matches!(e.class, Class::Dns | Class::Refused | Class::Timeout | Class::Network | Class::Other | Class::Panic)
+    });
+    for line in relevant {
+        for e in endpoints::mentioned(line.text) {
+            if line.class == Class::Dns && e.port == Some(53) {
+                continue;
+            }
+            let Some(f) = fault(view, p, &e) else { continue };
+            let configured = configured_at(view, p, &e);
+            let base = |id: &'static str, root: ObjectRef, summary: String| {
+                Hypothesis::new(id, root, s.since, Proof::Inferred, summary)
+                    .explaining([s.object.clone()])
+                    .counting_from(s.counts_from)
+                    .via("dependency")
+                    .with([
+                        view.logged(&s.object, Some(line.at), line.container, line.text),
+                        view.state(&s.object, Some(s.since), s.says.clone()),
+                    ])
+            };
+            return match f {
+                Fault::NoService { known: Some(key), .. } => Some(
+                    base("service-missing", key.clone(), format!("{key}, which {} calls, was deleted", p.workload))
+                        .supported(2)
+                        .unless(format!("{key} exists"), false)
+                        .next(kubectl("get", &key)),
+                ),
+                Fault::NoService { name, .. } if line.class == Class::Dns => {
+                    let (changes, at) = configured;
+                    let place = at.map(|v| format!(" ({v})")).unwrap_or_default();
+                    Some(
+                        base(
+                            "dependency-address-wrong",
+                            p.workload.clone(),
+                            format!("{} calls {}{place}, and there is no Service {name}", p.workload, e.host),
+                        )
+                        .supported(u32::from(!place.is_empty()) + u32::from(!changes.is_empty()))
+                        .changed(changes)
+                        .unless("the address answers", false)
+                        .next(undo(&p.workload)),
+                    )
+                }
+                Fault::NoPort { service, port } if line.class != Class::Dns => {
+                    let (changes, at) = configured;
+                    let place = at.map(|v| format!(" ({v})")).unwrap_or_default();
+                    Some(
+                        base(
+                            "dependency-port-wrong",
+                            p.workload.clone(),
+                            format!("{} calls port {port} of {service}{place}, which has no such port", p.workload),
+                        )
+                        .supported(1 + u32::from(!changes.is_empty()))
+                        .changed(changes)
+                        .unless("the Service has the port", false)
+                        .next(kubectl("describe", &service)),
+                    )
+                }
+                _ => continue,
+            };
+        }
+    }
+    None
+}
+
+/// The change that brought an address, and the variable that holds it.
+fn configured_at(view: &View, p: &PodFacts, e: &Endpoint) -> (Vec<tapio_core::answer::FieldChange>, Option<String>) {
+    let variable =
+        p.pod.spec.containers.iter().flat_map(|c| &c.env).find(|v| v.value.contains(&e.host)).map(|v| v.name.clone());
+    let changes = view
+        .last_template_change(&p.workload)
+        .filter(|_| view.is_newest(p))
+        .map(|(_, d)| d.into_iter().filter(|c| c.after.as_ref().is_some_and(|a| a.contains(&e.host))).collect())
+        .unwrap_or_default();
+    (changes, variable)
+}
+
+fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
+    let errors = logs::errors(p, s.container.as_deref(), 60);
+    let line = errors.iter().find(|e| e.class == Class::Authentication)?;
+    let secret = view.world.out(p.key(), Relation::UsesSecret).into_iter().find(|e| !e.history.changes.is_empty());
+    let changes: Vec<_> =
+        secret.map(|e| e.history.changes.iter().map(|c| c.change.clone()).collect()).unwrap_or_default();
+    let root = secret.map_or_else(|| p.workload.clone(), |e| e.key.clone());
+    Some(
+        Hypothesis::new(
+            "dependency-credentials-rejected",
+            root,
+            s.since,
+            Proof::Inferred,
+            format!("what {} calls refuses its credentials: {}", p.workload, shorten(line.text.trim(), 200)),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("dependency")
+        .supported(1 + u32::from(!changes.is_empty()))
+        .changed(changes)
+        .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
+        .unless("every caller is refused", false)
+        .next(kubectl("describe", &p.workload)),
+    )
+}
+
+fn database(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
+    let errors = logs::errors(p, s.container.as_deref(), 60);
+    let line = errors.iter().find(|e| matches!(e.class, Class::ReadOnlyDatabase | Class::TooManyConnections))?;
+    let id =
+        if line.class == Class::ReadOnlyDatabase { "database-read-only" } else { "database-connections-exhausted" };
+    let target = callee(view, p)?;
+    let what = if id == "database-read-only" { "refuses writes" } else { "has no connection left" };
+    Some(
+        Hypothesis::new(
+            id,
+            target.clone(),
+            s.since,
+            Proof::Inferred,
+            format!("{target} {what}, as {} says", p.workload),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("dependency")
+        .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
+        .unless("one caller's own pool is meant", false)
+        .next(kubectl("describe", &target)),
+    )
+}
+
+/// The Service that a workload's configuration names as its database, by its well-known ports.
+fn callee(view: &View, p: &PodFacts) -> Option<ObjectRef> {
+    let named = endpoints::named_by(view, p);
+    let database = |o: &&ObjectRef| {
+        view.world.live(o).and_then(|x| x.as_service()).is_some_and(|s| {
+            s.spec.ports.iter().any(|x| matches!(x.port, 3306 | 5432 | 27017 | 6379 | 1433 | 1521 | 33060))
+        })
+    };
+    named.iter().find(database).cloned()
+}
+
+/// Refusals and timeouts towards one address that nothing explains.
+pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in left.iter().filter(|s| is_failing(s)) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let errors = logs::errors(p, s.container.as_deref(), 30);
+        let Some(line) = errors.iter().find(|e| matches!(e.class, Class::Refused | Class::Timeout | Class::Network))
+        else {
+            continue;
+        };
+        let ns = p.key().ns();
+        let Some(target) = endpoints::mentioned(line.text).iter().find_map(|e| endpoints::resolve(view, ns, &e.host))
+        else {
+            continue;
+        };
+        if target == *p.key() || view.services.get(&target).is_some_and(|f| f.pods.contains(p.key())) {
+            continue;
+        }
+        out.push(
+            Hypothesis::new(
+                "dependency-down",
+                target.clone(),
+                s.since,
+                Proof::Residual,
+                format!("{target} does not answer {}", p.workload),
+            )
+            .explaining([s.object.clone()])
+            .counting_from(s.counts_from)
+            .via("dependency")
+            .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
+            .unless("the address belongs to a workload with a cause of its own", false)
+            .next(kubectl("describe", &target)),
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Nodes and the control plane: what runs on them, told by conditions, leases and the node's own service manager.
+
+use tapio_core::object::{Body, Object, ObjectRef};
+use tapio_core::time::{SECOND, Time};
+
+use super::manual;
+use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::symptom::{Symptom, Trouble};
+use crate::diagnosis::view::{View, shorten};
+use crate::world::Entry;
+
+manual! {
+    /// The container runtime of a node does not answer.
+    ///
+    /// Required: the runtime's service is not running, or Ready=False with "container runtime is down" or "PLEG is not healthy".
+    /// Supports: FailedCreatePodSandBox and GC events with the runtime's socket.
+    /// Refuted by: the whole node is silent (then kubelet or node).
+    /// Lag: about 30 seconds.
+    /// Do: restart the runtime on that node and read its journal.
+    "container-runtime-down": Recorded [NodeNotReady, NodeService];
+    /// The kubelet of a node stopped posting its status.
+    ///
+    /// Required: Ready=Unknown with NodeStatusUnknown, or the kubelet's service is not running.
+    /// Supports: the node's lease is not renewed; its pods still answer.
+    /// Refuted by: the runtime's and proxy's services are gone too (then the node).
+    /// Lag: about 45 seconds.
+    /// Do: restart the kubelet on that node and read its journal.
+    "kubelet-down": Recorded [NodeNotReady, NodeService];
+    /// kube-proxy does not run on a node: service addresses do not work from there.
+    ///
+    /// Required: the kube-proxy service or pod of the node does not run.
+    /// Supports: Services fail from that node only.
+    /// Refuted by: another Service proxy (eBPF) is in use.
+    /// Do: restart kube-proxy on that node.
+    "kube-proxy-down": Recorded [NodeService, Unreachable];
+    /// The whole machine is gone, hangs or was restarted.
+    ///
+    /// Required: Ready=Unknown, and every service of the node unreachable or not running.
+    /// Refuted by: some service of the node runs.
+    /// Do: look at the machine.
+    "node-down": Documented [NodeNotReady];
+    /// The pod network of a node is not set up.
+    ///
+    /// Required: Ready=False with "cni plugin not initialized" or "network plugin is not ready".
+    /// Supports: the CNI's pod on that node fails.
+    /// Refuted by: the runtime is down.
+    /// Do: look at the CNI's pod on that node and at its configuration folder.
+    "cni-not-ready": CapturedText [NodeNotReady, SandboxFailed];
+    /// No scheduler places pods: they stay Pending without a scheduling event.
+    ///
+    /// Required: the scheduler's service does not run; or pods that nobody looked at, and a scheduler lease that is
+    /// stale or without holder.
+    /// Refuted by: a scheduling event younger than those pods.
+    /// Lag: 15 to 60 seconds.
+    /// Do: restart the scheduler.
+    "scheduler-down": Recorded [NotLookedAt, NodeService];
+    /// Controllers do not react to changes.
+    ///
+    /// Required: the controller-manager's service does not run; or its lease is stale while generations are ahead of
+    /// observedGeneration.
+    /// Refuted by: a controller's reaction younger than the lease.
+    /// Lag: 15 to 60 seconds.
+    /// Do: restart the controller-manager.
+    "controller-manager-down": CapturedText [NodeService];
+}
+
+/// Nodes that are not ready, services that do not run, leases that nobody renews.
+pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for entry in view.world.entries("Node") {
+        let Some(o) = entry.live() else { continue };
+        services(view, entry, out);
+        if let Some(s) = symptoms.iter().find(|s| s.object == o.key && s.trouble == Trouble::NodeNotReady) {
+            out.extend(condition(view, entry, o, s));
+        }
+    }
+    leases(view, symptoms, out);
+}
+
+/// The mechanism of a service of a node.
+fn mechanism(service: &str) -> Option<&'static str> {
+    let s = service.trim_end_matches(".service");
+    Some(match s {
+        "kubelet" => "kubelet-down",
+        "containerd" | "docker" | "crio" | "cri-o" | "cri-dockerd" => "container-runtime-down",
+        "kube-proxy" => "kube-proxy-down",
+        "kube-scheduler" => "scheduler-down",
+        "kube-controller-manager" => "controller-manager-down",
+        _ => return None,
+    })
+}
+
+fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
+    let all = &entry.history.services;
+    let down: Vec<(&String, &crate::world::history::NodeService)> = all.iter().filter(|(_, s)| !s.running).collect();
+    if down.is_empty() {
+        return;
+    }
+    let key = &entry.key;
+    if down.len() == all.len() && all.len() > 1 {
+        let since = down.iter().map(|(_, s)| s.at).min().unwrap_or(view.now);
+        out.push(
+            Hypothesis::new("node-down", key.clone(), since, Proof::Stated, format!("no service of {key} runs"))
+                .with(down.iter().map(|(n, s)| view.state(key, Some(s.at), format!("{n}: {}", s.says))))
+                .via("node")
+                .unless("some service of the node runs", false),
+        );
+        return;
+    }
+    for (name, s) in down {
+        let Some(id) = mechanism(name) else { continue };
+        let mut e = view.state(key, Some(s.at), format!("{name}: {}", shorten(&s.says, 200)));
+        e.event = Some(s.id);
+        "kubelet".clone_into(&mut e.source);
+        let waiting = (id == "scheduler-down").then(|| {
+            view.pods
+                .values()
+                .filter(|p| p.pod.spec.node_name.is_empty() && p.pod.condition("PodScheduled").is_none())
+                .map(|p| p.key().clone())
+                .collect::<Vec<_>>()
+        });
+        out.push(
+            Hypothesis::new(id, key.clone(), s.at, Proof::Stated, format!("{name} does not run on {key}"))
+                .explaining(waiting.unwrap_or_default())
+                .with([e])
+                .via(if id.ends_with("scheduler-down") || id.starts_with("controller") {
+                    "control-plane"
+                } else {
+                    "node"
+                })
+                .supported(1)
+                .unless(format!("{name} runs again"), false)
+                .next(format!("ssh {} systemctl status {name}", key.name))
+                .next(format!("kubectl describe node/{}", key.name)),
+        );
+    }
+}
+
+fn condition(view: &View, entry: &Entry, o: &Object, s: &Symptom) -> Option<Hypothesis> {
+    let n = o.as_node()?;
+    let c = n.condition("Ready")?;
+    let text = format!("{} {}", c.reason, c.message);
+    let any = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let lease = ObjectRef::new("Lease", "kube-node-lease", &o.key.name);
+    let renewed = match view.world.live(&lease).map(|l| &l.body) {
+        Some(Body::Lease(l)) => *l.spec.renew_time,
+        _ => None,
+    };
+    let silent = renewed.is_some_and(|t| view.now.since(t) > 40 * SECOND);
+    let running = entry.history.services.values().any(|x| x.running);
+    let (id, why) = if c.status == "Unknown" || c.reason == "NodeStatusUnknown" {
+        let others = entry.history.services.iter().filter(|(n, _)| *n != "kubelet").any(|(_, s)| !s.running);
+        if others && !running {
+            ("node-down", "the machine does not answer")
+        } else {
+            ("kubelet-down", "its kubelet stopped posting status")
+        }
+    } else if any(&[
+        "container runtime is down",
+        "PLEG is not healthy",
+        "container runtime not ready",
+        "runtime not ready: runtime is down",
+    ]) {
+        ("container-runtime-down", "its container runtime does not answer")
+    } else if any(&[
+        "cni plugin not initialized",
+        "network plugin is not ready",
+        "NetworkReady=false",
+        "NetworkPluginNotReady",
+    ]) {
+        ("cni-not-ready", "its pod network is not set up")
+    } else if any(&["containerd.sock", "crio.sock", "dockershim", "rpc error: code = Unavailable"]) {
+        ("container-runtime-down", "its container runtime does not answer")
+    } else {
+        return None;
+    };
+    let mut h = Hypothesis::new(id, o.key.clone(), s.since, Proof::Stated, format!("{} is not ready: {why}", o.key))
+        .counting_from(s.counts_from)
+        .via("node")
+        .supported(u32::from(silent))
+        .with([view.state(
+            &o.key,
+            Some(s.since),
+            format!("Ready={}: {} {}", c.status, c.reason, shorten(&c.message, 200)),
+        )])
+        .unless("another service of the node is down too", false)
+        .next(format!("kubectl describe node/{}", o.key.name));
+    if let Some(t) = renewed.filter(|_| silent) {
+        h = h.with([view.state(&lease, Some(t), format!("lease of {} was last renewed {}", o.key, t.clock()))]);
+    }
+    for note in entry.history.notes.iter().rev().filter(|n| n.reason == "NodeNotReady").take(1) {
+        h = h.with([view.noted(&o.key, note)]);
+    }
+    Some(h)
+}
+
+/// Leader leases of control-plane parts: nobody renews them, and somebody waits for what they do.
+fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let waiting: Vec<&Symptom> = symptoms.iter().filter(|s| s.trouble == Trouble::NotLookedAt).collect();
+    let stale = |name: &str| -> Option<(ObjectRef, Time, String)> {
+        let key = ObjectRef::new("Lease", "kube-system", name);
+        let Some(Body::Lease(l)) = view.world.live(&key).map(|o| &o.body) else { return None };
+        let renewed = l.spec.renew_time.or(*l.spec.acquire_time)?;
+        let free = l.spec.holder_identity.is_empty();
+        let old = view.now.since(renewed) > l.spec.lease_duration_seconds.max(15) * SECOND;
+        (free || old).then(|| (key, renewed, l.spec.holder_identity.clone()))
+    };
+    if let (Some(first), Some((lease, renewed, holder))) = (waiting.first(), stale("kube-scheduler")) {
+        let node = control_plane_node(view, &holder);
+        let root = node.unwrap_or_else(|| lease.clone());
+        let placed_since = view.pods.values().any(|p| {
+            p.notes(&["Scheduled", "FailedScheduling"])
+                .any(|n| n.last > first.since.plus(5 * SECOND) && n.component.contains("scheduler"))
+        });
+        out.push(
+            Hypothesis::new(
+                "scheduler-down",
+                root,
+                first.since.min(renewed),
+                Proof::Inferred,
+                format!(
+                    "no scheduler looks at pods: {} wait, and its lease was last renewed {}",
+                    waiting.len(),
+                    renewed.clock()
+                ),
+            )
+            .explaining(waiting.iter().map(|s| s.object.clone()))
+            .counting_from(first.counts_from)
+            .via("control-plane")
+            .supported(1)
+            .with([
+                view.state(
+                    &lease,
+                    Some(renewed),
+                    if holder.is_empty() {
+                        "lease has no holder".to_owned()
+                    } else {
+                        format!("lease of {holder} is not renewed")
+                    },
+                ),
+                view.state(&first.object, Some(first.since), first.says.clone()),
+            ])
+            .unless("a scheduling event is younger than the waiting pods", placed_since)
+            .next("kubectl -n kube-system get pods,leases".to_owned()),
+        );
+    }
+    if let Some((lease, renewed, holder)) = stale("kube-controller-manager") {
+        let behind: Vec<ObjectRef> = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"]
+            .iter()
+            .flat_map(|k| view.world.all(k))
+            .filter(|o| o.as_workload().is_some_and(|w| w.status.observed_generation < o.meta.generation))
+            .map(|o| o.key.clone())
+            .collect();
+        let Some(first) = behind.first().cloned() else { return };
+        let root = control_plane_node(view, &holder).unwrap_or_else(|| lease.clone());
+        out.push(
+            Hypothesis::new("controller-manager-down", root, renewed, Proof::Inferred, format!("controllers do not react: {} is not observed, and the controller-manager's lease was last renewed {}", first, renewed.clock()))
+                .explaining(behind)
+                .counting_from(renewed.plus(20 * SECOND))
+                .via("control-plane")
+                .with([
+                    view.state(&lease, Some(renewed), "lease is not renewed"),
+                    view.state(&first, None, "observedGeneration is behind generation"),
+                ])
+                .unless("a controller reacted since", false)
+                .next("kubectl -n kube-system get pods,leases".to_owned()),
+        );
+    }
+}
+
+/// The node that runs a holder of a leader lease: by the holder's name, else the only control-plane node.
+fn control_plane_node(view: &View, holder: &str) -> Option<ObjectRef> {
+    let nodes: Vec<&Object> = view.world.all("Node").collect();
+    let host = holder.split('_').next().unwrap_or("");
+    let named = nodes.iter().find(|n| !host.is_empty() && n.key.name == host);
+    let mut planes =
+        nodes.iter().filter(|n| n.meta.labels.keys().any(|k| k.ends_with("/control-plane") || k.ends_with("/master")));
+    let plane = match (planes.next(), planes.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    };
+    let only = if nodes.len() == 1 { nodes.first() } else { None };
+    named.or(plane).or(only).map(|n| n.key.clone())
+}

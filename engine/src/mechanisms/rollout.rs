@@ -1,0 +1,217 @@
+//! Revisions and replica counts: what a rollout, a scale or a deletion does.
+
+use tapio_core::object::{Body, ObjectRef};
+use tapio_core::time::SECOND;
+
+use super::{kubectl, manual, undo};
+use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::logs;
+use crate::diagnosis::symptom::{Symptom, Trouble};
+use crate::diagnosis::view::{PodFacts, View};
+use crate::diagnosis::{endpoints, view::shorten};
+use crate::world::selects;
+
+manual! {
+    /// Pods of the new revision fail while the old one worked.
+    ///
+    /// Required: a template change between the two newest revisions, failing pods in the newest one only, and no other
+    /// mechanism that explains them.
+    /// Supports: pods of the former revision still serve.
+    /// Refuted by: pods of the former revision fail too (then it is the environment).
+    /// Lag: until the progress deadline.
+    /// Do: take the rollout back.
+    "rollout-broke-workload": Recorded [Crashing, Unready, RolloutStuck, ProbeKilled];
+    /// The workload has zero desired replicas, and others need it.
+    ///
+    /// Required: replicas 0; a Service that selects its template and has no pod; and somebody who fails for it, or the
+    /// count seen to change.
+    /// Supports: who changed the count.
+    /// Refuted by: nobody needs it; it was always at zero.
+    /// Do: scale it up.
+    "workload-scaled-to-zero": Recorded [NoEndpoints, Unreachable];
+    /// An unready ordinal holds up the rest of the set.
+    ///
+    /// Required: a StatefulSet with OrderedReady whose lowest unready pod keeps the later ones from being made.
+    /// Refuted by: podManagementPolicy Parallel.
+    /// Do: mend or delete the blocking pod.
+    "stateful-ordinal-blocked": CapturedText [];
+    /// An object stays in deletion because a finalizer is not removed.
+    ///
+    /// Required: a deletion whose grace period is over, and finalizers on the object.
+    /// Refuted by: its node does not answer.
+    /// Do: mend the controller that owns the finalizer; remove the finalizer only if it is gone for good.
+    "finalizer-blocks-deletion": Recorded [Terminating];
+}
+
+/// Zero replicas that somebody needs, and objects that cannot go.
+pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
+        for o in view.world.all(kind) {
+            let Some(w) = o.as_workload() else { continue };
+            if w.spec.replicas != Some(0) || (kind == "ReplicaSet" && o.meta.controller().is_some()) {
+                continue;
+            }
+            out.extend(zero(view, symptoms, &o.key, &w.spec.template.metadata.labels));
+        }
+    }
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Terminating) {
+        let Some(o) = view.world.live(&s.object) else { continue };
+        if o.meta.finalizers.is_empty() {
+            continue;
+        }
+        let node_gone = view.pods.get(&s.object).is_some_and(|p| {
+            let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+            view.world.live(&node).and_then(|n| n.as_node()).is_some_and(|n| !n.is_ready())
+        });
+        let owner = view.world.owners(&s.object).first().cloned();
+        out.push(
+            Hypothesis::new(
+                "finalizer-blocks-deletion",
+                s.object.clone(),
+                s.since,
+                Proof::Stated,
+                format!(
+                    "{} is being deleted since {} and finalizer {} keeps it",
+                    s.object,
+                    s.since.clock(),
+                    o.meta.finalizers.join(", ")
+                ),
+            )
+            .explaining(owner)
+            .counting_from(s.counts_from)
+            .with([view.state(
+                &s.object,
+                Some(s.since),
+                format!("deletionTimestamp is over, finalizers: {}", o.meta.finalizers.join(", ")),
+            )])
+            .unless("its node does not answer", node_gone)
+            .next(kubectl("describe", &s.object)),
+        );
+    }
+}
+
+fn zero(
+    view: &View,
+    symptoms: &[Symptom],
+    workload: &ObjectRef,
+    labels: &tapio_core::object::StringMap,
+) -> Option<Hypothesis> {
+    let services: Vec<&ObjectRef> = view
+        .services
+        .iter()
+        .filter(|(k, s)| k.ns() == workload.ns() && s.pods.is_empty() && selects(s.service, labels))
+        .map(|(k, _)| *k)
+        .collect();
+    if services.is_empty() {
+        return None;
+    }
+    let change = view.changes(workload).iter().rfind(|c| c.change.field == "spec.replicas");
+    let unreachable: Vec<&Symptom> =
+        symptoms.iter().filter(|s| s.trouble == Trouble::Unreachable && services.contains(&&s.object)).collect();
+    let callers = callers(view, &services);
+    if change.is_none() && unreachable.is_empty() && callers.is_empty() {
+        return None;
+    }
+    let o = view.world.live(workload)?;
+    let written = o.meta.writer_of(&["f:spec", "f:replicas"]);
+    let since =
+        change.map(|c| c.at).or(written.and_then(|(_, t)| t)).or(*o.meta.creation_timestamp).unwrap_or(view.now);
+    let by = written.map(|(m, _)| format!(" (last written by {m})")).unwrap_or_default();
+    let names: Vec<String> = services.iter().map(|s| s.to_string()).collect();
+    let mut h = Hypothesis::new(
+        "workload-scaled-to-zero",
+        workload.clone(),
+        since,
+        Proof::Stated,
+        format!("{workload} is scaled to zero{by}, so {} has no pod", names.join(", ")),
+    )
+    .explaining(services.iter().map(|s| (*s).clone()))
+    .counting_from(since.plus(6 * SECOND))
+    .supported(u32::from(change.is_some()) + u32::from(!unreachable.is_empty()) + u32::from(!callers.is_empty()))
+    .with([view.state(workload, Some(since), "spec.replicas is 0")])
+    .changed(change.map(|c| c.change.clone()))
+    .unless("nobody needs it", false)
+    .next(format!("{} --replicas=1", kubectl("scale", workload)));
+    for s in unreachable.iter().take(2) {
+        h = h.with([view.state(&s.object, Some(s.since), s.says.clone())]);
+    }
+    for (pod, line) in callers.iter().take(2) {
+        h = h.with([view.logged(pod, None, "log", line)]);
+    }
+    Some(h)
+}
+
+/// Pods whose errors name one of the Services, with the line.
+fn callers(view: &View, services: &[&ObjectRef]) -> Vec<(ObjectRef, String)> {
+    let mut out = Vec::new();
+    for p in view.pods.values() {
+        for e in logs::errors(p, None, 40) {
+            let named = endpoints::mentioned(e.text)
+                .iter()
+                .filter_map(|x| endpoints::resolve(view, p.key().ns(), &x.host))
+                .any(|o| services.contains(&&o));
+            if named {
+                out.push((p.key().clone(), shorten(e.text, 300)));
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// Failing pods of the newest revision that nothing else explains.
+pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in left.iter().filter(|s| {
+        matches!(s.trouble, Trouble::Crashing | Trouble::Unready | Trouble::ProbeKilled | Trouble::StartError)
+    }) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let Some((at, diff)) = revision(view, p) else { continue };
+        let others: Vec<&PodFacts> = view.pods_of(&p.workload).filter(|o| !view.is_newest(o)).collect();
+        let old_fail = others.iter().any(|o| left.iter().any(|x| x.object == *o.key() && x.trouble == s.trouble));
+        let old_serves = others.iter().any(|o| o.pod.is_ready());
+        // A pod of this revision that was well for long: the rollout is not to blame.
+        let lived = s.since.since(p.created()) > 600 * SECOND && s.since.since(at) > 1_800 * SECOND;
+        if lived {
+            continue;
+        }
+        let fields: Vec<String> =
+            diff.iter().map(|c| c.field.rsplit('.').next().unwrap_or("").to_owned()).take(4).collect();
+        let mut h = Hypothesis::new(
+            "rollout-broke-workload",
+            p.workload.clone(),
+            at,
+            Proof::Residual,
+            format!("revision of {} from {} ({}) fails: {}", p.workload, at.clock(), fields.join(", "), s.says),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("template-rollout")
+        .supported(1 + u32::from(old_serves) + u32::from(diff.iter().any(|c| c.field.ends_with("image"))))
+        .changed(diff.clone())
+        .with(diff.iter().take(4).map(|c| view.changed(&p.workload, c, None)))
+        .with([view.state(&s.object, Some(s.since), s.says.clone())])
+        .unless("pods of the former revision fail too", old_fail)
+        .next(undo(&p.workload));
+        if let Some(l) = logs::telling(p, s.container.as_deref()) {
+            h = h.with([view.logged(&s.object, Some(l.at), l.container, l.text)]);
+        }
+        out.push(h);
+    }
+    for s in left.iter().filter(|s| s.trouble == Trouble::RolloutStuck) {
+        let Some(Body::Workload(_)) = view.world.live(&s.object).map(|o| &o.body) else { continue };
+        out.push(
+            Hypothesis::new("rollout-broke-workload", s.object.clone(), s.since, Proof::Residual, s.says.clone())
+                .via("template-rollout")
+                .with([view.state(&s.object, Some(s.since), s.says.clone())])
+                .unless("pods of the former revision fail too", false)
+                .next(undo(&s.object)),
+        );
+    }
+}
+
+/// When the newest revision began and what it changed besides restart annotations; for pods of that revision only.
+fn revision(view: &View, p: &PodFacts) -> Option<(tapio_core::time::Time, Vec<tapio_core::answer::FieldChange>)> {
+    let (at, diff) = view.last_template_change(&p.workload)?;
+    let real: Vec<_> = diff.into_iter().filter(|c| !c.field.contains("annotations")).collect();
+    (!real.is_empty() && view.is_newest(p)).then_some((at, real))
+}
