@@ -206,3 +206,6 @@ fn unified(raw: &RawEvent, data: &Alert<'_>) -> UnifiedEvent {
     event.data = Some(raw.data.clone());
     event.saying(severity, message).with("alertname", name).with("severity", data.label("severity"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -337,3 +337,6 @@ pub fn kind_of(json: &str) -> Option<Cow<'_, str>> {
 pub const fn kinds() -> &'static [EventKind] {
     event_kind::KINDS
 }
+
+#[cfg(test)]
+mod tests;

@@ -461,3 +461,6 @@ fn in_brackets(reason: &str) -> String {
 fn short(text: &str) -> &str {
     crate::event::shorten(text.trim(), 500)
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,3 +208,6 @@ fn event(raw: &RawEvent, log: &ContainerLog<'_>, line: &str) -> UnifiedEvent {
     }
     event.in_container(&log.container).with("container", &*log.container)
 }
+
+#[cfg(test)]
+mod tests;
