@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod change;
+pub mod event;
 pub mod id;
 pub mod object;
 pub mod ontology;
