@@ -234,6 +234,15 @@ impl World {
         applied
     }
 
+    /// Gives an object the version of the API again, after another source's word was laid over it.
+    pub fn restore_version(&mut self, key: &ObjectRef, version: String) {
+        if let Some(i) = self.index.get(key)
+            && let Some(o) = &mut self.graph[*i].object
+        {
+            o.meta.resource_version = version;
+        }
+    }
+
     /// The object went. Returns whether that is news. A deletion older than the present version is none.
     pub fn delete(&mut self, object: &Object, at: Time) -> bool {
         let i = self.node(&object.key, at);

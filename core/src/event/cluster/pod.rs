@@ -7,6 +7,8 @@
 //! A **restart is a rise of `restartCount`** (or a new container under the same count) against what was known. At first
 //! sight an old count is history and gives no restart; the state that the container is in gives its event.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{about, fact};
 use crate::id::IdBuilder;
 use crate::object::{ContainerState, ContainerStatus, Meta, ObjectRef, Pod, PodStatus, Terminated};
@@ -19,7 +21,7 @@ use crate::unified::{EventKind, Severity, UnifiedEvent};
 const MOST_RESTARTS_AT_ONCE: i64 = 100;
 
 /// A container as it was last seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerBefore {
     /// Its name.
     pub name: String,
@@ -34,7 +36,7 @@ pub struct ContainerBefore {
 }
 
 /// A pod as it was last seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodBefore {
     /// Its uid, `""` where nobody said.
     pub uid: String,
