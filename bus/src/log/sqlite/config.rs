@@ -18,7 +18,7 @@ pub struct SqliteConfig {
     /// Dead letters kept; the oldest go first, and are counted.
     pub max_dead_letters: u64,
     /// Bytes beyond which the file does not grow: appends then fail as full until retention frees space. The WAL
-    /// beside it (some 16 MiB, more while a single batch is larger) does not count. 0: as large as the disk allows.
+    /// beside it (some 20 MiB, more while a single batch is larger or a backup reads) does not count. 0: as large as the disk allows.
     pub max_file_bytes: u64,
     /// Bytes up to which opening reads the whole file to check its structure, at the speed of the disk; of a larger
     /// file only the two ends are looked at. 0: never reads it whole.

@@ -67,19 +67,22 @@ fn needed_from(db: &Connection) -> Result<Option<u64>, Fault> {
     Ok(least.map(unsigned))
 }
 
-/// Gives pages back to the file system while more than half of the file is free; returns whether there may be more.
+/// Gives pages back to the file system while more than half of the file is free; returns how many went, and whether
+/// there may be more.
 ///
 /// Not earlier: a log in balance fills again what it frees, and giving back means moving the newest records into the
 /// holes, which costs as many writes as they did.
-pub(super) fn shrink(db: &Connection) -> Result<bool, Fault> {
+pub(super) fn shrink(db: &Connection) -> Result<(usize, bool), Fault> {
     let free = pragma(db, "freelist_count")?;
     let used = pragma(db, "page_count")? - free;
     let excess = free - used;
     if excess <= 0 {
-        return Ok(false);
+        return Ok((0, false));
     }
     let mut step = db.prepare(&format!("PRAGMA incremental_vacuum({})", excess.min(STEP_PAGES)))?;
     let mut rows = step.query([])?;
     while rows.next()?.is_some() {}
-    Ok(excess > STEP_PAGES && pragma(db, "freelist_count")? < free)
+    // None goes in a file that was not laid out for it.
+    let gone = free - pragma(db, "freelist_count")?;
+    Ok((usize::try_from(gone).unwrap_or(0), gone > 0 && excess > gone))
 }

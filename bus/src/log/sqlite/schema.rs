@@ -22,7 +22,7 @@ pub const FORMAT: u32 = 1;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Bytes of a page in a new file: a leaf holds a dozen usual records, and a lone append rewrites only one of them.
-const PAGE_BYTES: u32 = 4_096;
+pub(super) const PAGE_BYTES: u32 = 4_096;
 
 /// Bytes to which a WAL that one large transaction blew up is cut back.
 const WAL_KEEP_BYTES: u32 = 64 << 20;

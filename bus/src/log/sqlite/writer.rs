@@ -19,7 +19,7 @@ use super::config::SqliteConfig;
 use super::fault::Fault;
 use super::letters::{self, Letter};
 use super::retention;
-use super::schema::{Tally, signed};
+use super::schema::{PAGE_BYTES, Tally, signed};
 use super::{CHECKPOINTS_KEPT, Clock};
 
 /// Payload bytes that wait for the writer at most: 32 MiB. Callers beyond that wait in their futures.
@@ -296,10 +296,17 @@ impl Desk {
                 Ok(Done::Written)
             }
             Task::Retain { retention, now } => {
+                let before = self.tally.bytes;
                 let (count, more) = retention::step(db, &mut self.tally, *retention, *now)?;
+                // What goes is rewritten once more on its way out.
+                self.unfolded += usize::try_from(before - self.tally.bytes).unwrap_or(CHECKPOINT_BYTES);
                 Ok(Done::Dropped { count, more })
             }
-            Task::Shrink => Ok(Done::Shrunk { more: retention::shrink(db)? }),
+            Task::Shrink => {
+                let (pages, more) = retention::shrink(db)?;
+                self.unfolded += pages * PAGE_BYTES as usize;
+                Ok(Done::Shrunk { more })
+            }
             Task::Forget { consumer } => {
                 db.execute("DELETE FROM consumers WHERE name = ?1", [consumer])?;
                 db.execute("DELETE FROM checkpoints WHERE consumer = ?1", [consumer])?;
