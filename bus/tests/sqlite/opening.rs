@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 use tapio_bus::log::sqlite::{APPLICATION_ID, FORMAT, SqliteConfig, SqliteLog};
@@ -100,6 +101,25 @@ fn a_log_that_is_open_is_in_use_whichever_way_it_is_named_and_free_after_droppin
 }
 
 #[test]
+fn a_dropped_log_is_free_at_once_while_other_threads_start_processes() {
+    let (_folder, path) = place();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // With a group given, the child is forked, and has all open files of this process until it runs.
+                Command::new("true").gid(fs::metadata(path.parent().unwrap()).unwrap().gid()).status().unwrap();
+            }
+        });
+        let opened: Vec<_> = (0..100).map(|_| SqliteLog::open(&path, SqliteConfig::default()).map(drop)).collect();
+        done.store(true, Ordering::Relaxed);
+        for outcome in opened {
+            outcome.unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_log_that_another_process_holds_is_in_use_there_too() {
     let (_folder, path) = place();
     let log = open(&path);
@@ -159,8 +179,13 @@ fn verdict(mut child: Command) -> String {
 /// A child whom permissions bind: root passes over them, so that it runs as nobody, from a copy that nobody may run.
 fn bound_child(folder: &Path, path: &Path) -> Command {
     let copy = folder.join("child");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    set_mode(&copy, 0o755);
+    if !copy.exists() {
+        // By another process: a handle of ours that is open for writing could be inherited by a child that another test
+        // starts, and a file that is open for writing cannot be run.
+        let original = std::env::current_exe().unwrap();
+        assert!(Command::new("cp").arg(original).arg(&copy).status().unwrap().success());
+        set_mode(&copy, 0o755);
+    }
     let mut command = Command::new(copy);
     command.args(only("opening::opens_and_says_how_it_went")).env(CHILD_LOG, path).current_dir("/");
     if is_root(folder) {

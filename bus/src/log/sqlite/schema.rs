@@ -138,7 +138,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, Fault> {
 /// A lock on a file beside it and not on the file itself: closing any handle of the file would take away the locks that
 /// SQLite holds on it in this process.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -168,7 +168,15 @@ impl Lock {
         }
         // Who holds it, for the message of the next one that comes; a full disk must not prevent opening.
         let _ = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that another thread is just starting has a copy of the handle until it runs
+        // its program, and the lock would stay as long.
+        let _ = self.file.unlock();
     }
 }
 
