@@ -1,1 +1,10 @@
-//! Comes with its first content.
+//! What carries Tapio's raw events from the collectors to the engine.
+//!
+//! [`log`] holds the event logs: the durable, ordered carriers behind
+//! [`EventLog`](tapio_core::ports::EventLog).
+//!
+//! Architecture invariant: a record is acknowledged only when it is durable, every queue here is bounded, and no
+//! signature names an async runtime. Unlike `core` and `engine`, this crate may read the wall clock: it stamps each
+//! record with the time of its append.
+
+pub mod log;
