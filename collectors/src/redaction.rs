@@ -116,3 +116,20 @@ impl Redaction {
         mask(head).unwrap_or_else(|| head.to_owned()).replace('\0', "\u{fffd}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_no_change_stays_byte_for_byte() {
+        let r = Redaction::default();
+        for json in [
+            r#"{"kind":"ClusterRole","aggregationRule":{"x":[]},"rules":[{"verbs":["*"]},{"apiGroups":[""],"n":-1.5e3,"b":true,"z":null}]}"#,
+            r#"{"kind":"Deployment","metadata":{"name":"a","labels":{}},"spec":{"replicas":1,"template":{"spec":{"containers":[{"env":[{"name":"PORT","value":"80"}],"args":["-c"]}]}}}}"#,
+            r#"{"kind":"X","metadata":{"annotations":{"a":"ü\u00fc\n"}}}"#,
+        ] {
+            assert_eq!(r.object(json, "X").map(|v| v.get().to_owned()), Ok(json.to_owned()));
+        }
+    }
+}

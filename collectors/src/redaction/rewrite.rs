@@ -32,8 +32,6 @@ enum At {
     Args,
     /// Log lines.
     Lines,
-    /// A text that is masked whole.
-    Masked,
     /// One literal, its name already known to be none.
     Plain,
 }
@@ -217,7 +215,10 @@ impl<'a> Rewriter<'a> {
             }
             self.space();
             match self.peek() {
-                Some(b',') => self.at += 1,
+                Some(b',') => {
+                    self.at += 1;
+                    self.out.push(',');
+                }
                 Some(b']') => {
                     self.at += 1;
                     self.out.push(']');
@@ -287,7 +288,7 @@ impl<'a> Rewriter<'a> {
                     Cow::Owned(new) => Some(new),
                 }
             }
-            At::Top | At::Tree | At::Annotations | At::Args | At::Lines | At::Masked => {
+            At::Top | At::Tree | At::Annotations | At::Args | At::Lines => {
                 if is_denied_name(key) && may_be_value(raw) {
                     (raw != MASK).then(|| MASK.to_owned())
                 } else if raw.len() < 8 {
