@@ -1,1 +1,12 @@
-//! Comes with its first content.
+//! Outside world → [`RawEvent`](tapio_core::raw::RawEvent): recordings, dumps, and what must not leave them.
+//!
+//! Invariant: nothing leaves this crate that [`redaction`] has not gone over.
+
+mod documents;
+mod dump;
+mod input;
+mod reader;
+pub mod recording;
+pub mod redaction;
+
+pub use reader::{Item, Progress, ReadError, ReadOptions, Reader, Skipped, Summary, open};
