@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut reader = open(&paths, ReadOptions::default())?;
-    while let Some(item) = reader.next() {
+    for item in reader.by_ref() {
         match item {
             Item::Event(event) if verbose => {
                 serde_json::to_writer(&mut out, &event)?;

@@ -102,10 +102,7 @@ pub(crate) fn decode<'a>(source: impl Read + 'a, left: &Arc<AtomicU64>) -> io::R
         reader = Box::new(BufReader::with_capacity(BUFFER, decoder));
     }
     let reader = BufReader::with_capacity(BUFFER, Bounded { inner: reader, left: Arc::clone(left) });
-    let (head, reader) = match peek(Box::new(reader)) {
-        Ok(x) => x,
-        Err(e) => return Err(e),
-    };
+    let (head, reader) = peek(Box::new(reader))?;
     Ok(Input { format: format_of(&head), reader, compressed })
 }
 

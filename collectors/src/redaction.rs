@@ -108,12 +108,16 @@ impl Redaction {
             Some(at) => head.get(..at).unwrap_or(""),
             None => &head,
         };
-        let mut end = head.len().min(2_048);
-        while !head.is_char_boundary(end) {
-            end -= 1;
+        let masked = mask(head).unwrap_or_else(|| head.to_owned());
+        let mut shown = String::with_capacity(masked.len().min(2_048));
+        for c in masked.chars() {
+            let c = if c.is_control() && c != '\n' && c != '\t' { '?' } else { c };
+            if shown.len() + c.len_utf8() > 2_048 {
+                break;
+            }
+            shown.push(c);
         }
-        let head = &head[..end];
-        mask(head).unwrap_or_else(|| head.to_owned()).replace('\0', "\u{fffd}")
+        shown
     }
 }
 

@@ -201,11 +201,8 @@ pub(super) fn section(
     let end = format!("==== END logs for container {} of pod {}/{} ====", of.container, of.namespace, of.pod);
     let mut lines = Lines::new(out);
     let mut buffer = Vec::new();
-    loop {
-        let read = match next_line(reader, &mut buffer, MAX_LINE) {
-            Ok(read) => read,
-            Err(_) => break, // comes again for whoever reads on
-        };
+    // A failing read comes again for whoever reads on.
+    while let Ok(read) = next_line(reader, &mut buffer, MAX_LINE) {
         if (!read.ended && read.len == 0) || buffer == end.as_bytes() {
             break;
         }

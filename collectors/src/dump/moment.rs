@@ -1,6 +1,6 @@
 //! What one dump holds, and the moment it was taken.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -42,8 +42,8 @@ pub(super) struct Moment {
     asked: Vec<Asked>,
     used: bool,
     full: bool,
-    /// Versions of single objects seen, to tell a watch from a dump.
-    seen: HashSet<String>,
+    /// Versions of the single objects seen, to tell a watch from a dump.
+    seen: HashMap<String, String>,
     /// The time of the last event, once the input turned out to be a watch.
     watch: Option<Option<Time>>,
 }
@@ -60,7 +60,7 @@ impl Moment {
             asked: Vec::new(),
             used: now.is_some(),
             full: false,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             watch: None,
         }
     }
@@ -129,11 +129,13 @@ impl Moment {
 
     /// Notes a document that is one object. When an object comes again in another version the input is a watch
     /// (`kubectl get -w -o json`): from then on every object has its own time.
-    pub(super) fn single(&mut self, out: &Output, key: String) -> Result<(), Stopped> {
+    pub(super) fn single(&mut self, out: &Output, key: String, version: String) -> Result<(), Stopped> {
         if self.now.is_some() || self.hold || self.watch.is_some() || self.seen.len() > 1_000_000 {
             return Ok(());
         }
-        if self.seen.insert(key) {
+        let another = |before: &String| !version.is_empty() && *before != version;
+        if !self.seen.get(&key).is_some_and(another) {
+            self.seen.insert(key, version);
             return Ok(());
         }
         self.seen.clear();

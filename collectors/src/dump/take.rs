@@ -64,7 +64,7 @@ impl<'a> Taker<'a> {
         let origin = self.origin;
         let broken = scan(reader, limits, &mut |reader, piece| match piece {
             Piece::Document { line, bytes, items: 0 } => self.document(line, bytes),
-            Piece::Document { line, bytes, .. } => self.end_of_list(line, bytes),
+            Piece::Document { bytes, .. } => self.end_of_list(bytes),
             Piece::Item { line, bytes, head } => self.item(line, bytes, head),
             Piece::LogStart { line, bytes } => {
                 self.used = true;
@@ -211,7 +211,7 @@ impl<'a> Taker<'a> {
         self.object(line, json, &shape, &list_kind, &list_version, false)
     }
 
-    fn end_of_list(&mut self, line: u64, envelope: &[u8]) -> Result<(), Stopped> {
+    fn end_of_list(&mut self, envelope: &[u8]) -> Result<(), Stopped> {
         if let Ok(shape) = serde_json::from_slice::<Shape<'_>>(envelope) {
             self.list.kind = text(shape.kind);
             self.list.api_version = text(shape.api_version);
@@ -222,7 +222,6 @@ impl<'a> Taker<'a> {
                 self.object(at, json, &shape, &kind, &version, false)?;
             }
         }
-        let _ = line;
         self.list_over()
     }
 
@@ -294,8 +293,7 @@ impl<'a> Taker<'a> {
             Err(e) => return self.dead(line, self.unusable(&kind, &id.name, e), b""),
         };
         if single {
-            self.moment.single(self.out, format!("{kind}/{}/{}", id.namespace, id.name))?;
-            let _ = id.version;
+            self.moment.single(self.out, format!("{kind}/{}/{}", id.namespace, id.name), id.version)?;
         } else {
             if !id.namespace.is_empty() && self.list.namespaces.len() < 100_000 {
                 self.list.namespaces.insert(id.namespace);

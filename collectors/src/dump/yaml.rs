@@ -88,8 +88,11 @@ fn one(out: &Output, taker: &mut Taker<'_>, origin: &str, line: u64, bytes: &[u8
             max_events: 50_000_000,
             max_aliases: 1_000,
             max_anchors: 1_000,
+            max_recorded_anchor_events: 100_000,
             max_total_scalar_bytes: MAX_DOCUMENT,
         },
+        // A pod named `n` is no boolean.
+        strict_booleans: true,
         // Messages must not repeat the text: it may hold values.
         with_snippet: false,
     };

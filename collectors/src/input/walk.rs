@@ -20,8 +20,11 @@ pub(crate) struct Found {
     pub(crate) len: u64,
 }
 
+/// What could not be looked at, and why.
+pub(crate) type Left = (PathBuf, String);
+
 /// What a folder holds: its files, and what could not be looked at with the reason.
-pub(crate) fn walk(root: &Path) -> io::Result<(Vec<Found>, Vec<(PathBuf, String)>)> {
+pub(crate) fn walk(root: &Path) -> io::Result<(Vec<Found>, Vec<Left>)> {
     let home = root.canonicalize()?;
     let mut files = Vec::new();
     let mut skipped = Vec::new();
@@ -40,7 +43,7 @@ fn descend(
     home: &Path,
     seen: &mut BTreeSet<PathBuf>,
     files: &mut Vec<Found>,
-    skipped: &mut Vec<(PathBuf, String)>,
+    skipped: &mut Vec<Left>,
 ) {
     let mut entries: Vec<PathBuf> = folder.filter_map(|e| e.ok().map(|e| e.path())).collect();
     entries.sort();

@@ -90,13 +90,21 @@ fn hints_at_address(name: &str) -> bool {
     HINTS.iter().any(|h| lower.contains(h))
 }
 
-/// One address, or several with commas between; user-info, query and secret-looking paths removed.
+/// One address, or several with commas or spaces between; user-info, query and secret-looking paths removed.
 fn address_list(v: &str, single_label: bool) -> Option<String> {
-    if !v.contains(',') {
+    let separator = |c: char| c == ',' || c == ' ' || c == ';';
+    if !v.contains(separator) {
         return address(v, single_label);
     }
-    let parts: Option<Vec<String>> = v.split(',').map(|p| address(p.trim(), single_label)).collect();
-    parts.map(|p| p.join(","))
+    let mut list = String::with_capacity(v.len());
+    for part in v.split_inclusive(separator) {
+        let one = part.trim_end_matches(separator);
+        if !one.is_empty() {
+            list.push_str(&address(one, single_label)?);
+        }
+        list.push_str(&part[one.len()..]);
+    }
+    Some(list)
 }
 
 /// One address in the form in which it is kept.
@@ -170,9 +178,6 @@ fn host_port(v: &str, single_label: bool) -> bool {
     if let Some(v6) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         return v6.parse::<Ipv6Addr>().is_ok();
     }
-    if is_reference(host) {
-        return port.is_some() || single_label;
-    }
     if host.parse::<IpAddr>().is_ok() {
         return true;
     }
@@ -182,15 +187,39 @@ fn host_port(v: &str, single_label: bool) -> bool {
 
 /// `$(NAME)`: a reference to another variable, not a value.
 fn is_reference(v: &str) -> bool {
-    v.strip_prefix("$(").and_then(|v| v.strip_suffix(')')).is_some_and(|n| {
-        !n.is_empty()
-            && n.len() <= 128
-            && n.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-    })
+    v.starts_with("$(") && without_references(v).as_ref() == "x"
+}
+
+/// The text with every `$(NAME)` and `${NAME}` made an `x`, as a part of a host name may be.
+fn without_references(v: &str) -> Cow<'_, str> {
+    if !v.contains('$') {
+        return Cow::Borrowed(v);
+    }
+    let mut out = String::with_capacity(v.len());
+    let mut rest = v;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let inner = &rest[at + 1..];
+        let close = match inner.as_bytes().first() {
+            Some(b'(') => ')',
+            Some(b'{') => '}',
+            _ => return Cow::Borrowed(v),
+        };
+        let Some(end) = inner.find(close) else { return Cow::Borrowed(v) };
+        let name = &inner[1..end];
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
+            return Cow::Borrowed(v);
+        }
+        out.push('x');
+        rest = &inner[end + 1..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 fn is_host_name(host: &str, dotted: bool) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = without_references(host);
+    let host = host.strip_suffix('.').unwrap_or(&host);
     let label = |l: &str| {
         !l.is_empty()
             && l.len() <= 63
@@ -282,6 +311,8 @@ mod tests {
             ("A", "k-0:9092,k-1:9092"),
             ("REDIS_HOST", "redis-cart"),
             ("A", "http://$(HOST):8080"),
+            ("A", "n-0.n.svc:8848 n-1.n.svc:8848"),
+            ("HOST", "$(POD_NAME).db.svc.cluster.local"),
             ("A", ":8080"),
             ("A", ""),
             ("A", "<hash:0123456789abcdef>"),

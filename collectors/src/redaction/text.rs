@@ -58,6 +58,10 @@ pub(crate) fn is_denied_name(name: &str) -> bool {
 
 /// Words after `password:` and the like that say how it went, not what it is.
 fn is_harmless_value(v: &str) -> bool {
+    // A longer one is no word; the bound also keeps hostile text from being gone over again and again.
+    if v.len() > 256 {
+        return false;
+    }
     v.is_empty()
         || matches!(
             v.to_ascii_lowercase().as_str(),
@@ -175,7 +179,9 @@ fn after_separator(text: &str, i: usize, floor: usize) -> Option<(usize, usize)>
     let lower = name.to_ascii_lowercase();
     if gap && !quoted && b[i] == b':' && word && !lower.contains("passw") && !lower.contains("pwd") {
         // `failed to fetch token: unexpected end of file` is a sentence, `token: swordfish` at the end is none.
-        if b.get(to) == Some(&b' ') && b.get(to + 1).is_some_and(|c| c.is_ascii_lowercase()) {
+        if b.get(to) == Some(&b' ')
+            && b.get(to + 1).is_some_and(|c| c.is_ascii_lowercase() || matches!(c, b'"' | b'\\' | b'\''))
+        {
             return None;
         }
     }
@@ -355,6 +361,7 @@ mod tests {
             "couldn't find key DB_PASSWORD in Secret retail/db-auth",
             "invalid bearer token: signature is invalid",
             "failed to fetch token: unexpected end of file",
+            "failed to fetch token: serviceaccounts \"kube-proxy\" not found",
             "FLAG: --tokenManagerPlugin=\"\"",
             "at RedisCache.GetAsync(String key, CancellationToken token)",
             "secretName=db-auth max_tokens=100",
