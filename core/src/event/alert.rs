@@ -106,7 +106,8 @@ impl Alert<'_> {
         };
         let ns = own("namespace");
         let pod = own("pod");
-        if !pod.is_empty() && !(of_exporter(&pod) && of_exporter(self.label("job"))) {
+        let exporters_own = of_exporter(&pod) && of_exporter(self.label("job"));
+        if !pod.is_empty() && !exporters_own {
             return Some(ObjectRef::new("Pod", &ns, &pod));
         }
         const WORKLOADS: &[(&str, &str)] = &[
@@ -197,11 +198,9 @@ fn unified(raw: &RawEvent, data: &Alert<'_>) -> UnifiedEvent {
             UnifiedEvent { entity: Some(e), ..crate::event::bare(raw, id, kind, at) }
         }
     };
-    if let (Some(k8s), container @ 1..) = (&mut event.k8s, data.label("container").len())
-        && k8s.object.kind == "Pod"
-        && container > 0
-    {
-        k8s.container = Some(data.label("container").to_owned());
+    let container = data.label("container");
+    if !container.is_empty() && event.object().is_some_and(|o| o.kind == "Pod") {
+        event = event.in_container(container);
     }
     event.data = Some(raw.data.clone());
     event.saying(severity, message).with("alertname", name).with("severity", data.label("severity"))

@@ -142,3 +142,61 @@ fn heartbeats_and_snapshots_are_nothing_but_time() {
         assert!(events(&of(kind, "{}")).is_empty());
     }
 }
+
+#[test]
+fn states_of_a_nodes_services_tell_up_down_or_nothing() {
+    for (state, sub, want) in [
+        ("active", "running", Some(EventKind::NodeServiceUp)),
+        ("failed", "failed", Some(EventKind::NodeServiceDown)),
+        ("inactive", "dead", Some(EventKind::NodeServiceDown)),
+        ("activating", "auto-restart", Some(EventKind::NodeServiceDown)),
+        ("activating", "start", None),
+        ("unknown", "", None),
+    ] {
+        let raw = of("NodeServiceState", &format!(r#"{{"service":"kubelet","state":"{state}","sub":"{sub}"}}"#));
+        assert_eq!(events(&raw).first().map(|e| e.kind), want, "{state} {sub}");
+    }
+}
+
+#[test]
+fn a_service_without_ready_endpoints_is_unavailable_whoever_knows_it() {
+    struct Counted(usize);
+    impl Before for Counted {
+        fn pod(&self, _: &str, _: &ObjectRef) -> Option<&PodBefore> {
+            None
+        }
+        fn ready_endpoints(&self, cluster: &str, service: &ObjectRef) -> Option<usize> {
+            (cluster == "c" && service.path() == "shop/backend").then_some(self.0)
+        }
+    }
+    let call = |rest: &str| {
+        let head = r#""src_pod":"web-1","src_namespace":"shop","dst_service":"backend""#;
+        of("NetworkConnection", &format!("{{{head}{rest}}}"))
+    };
+    for (rest, known, want) in [
+        (r#","state":"connection_refused""#, 0, 2),
+        (r#","state":"connection_refused""#, 3, 1),
+        (r#","state":"connection_refused","dst_ready_endpoints":0"#, 3, 2),
+        (r#","state":"no_endpoints""#, 3, 2),
+        (r#","state":"connection_timeout""#, 3, 1),
+        (r#","state":"connection_reset""#, 3, 1),
+        (r#","state":"unreachable""#, 3, 1),
+        (r#","state":"established""#, 0, 0),
+    ] {
+        let raw = call(rest);
+        let told = normalise(&raw, &Counted(known)).unwrap().events;
+        assert_eq!(told.len(), want, "{rest}");
+        assert!(told.get(1).is_none_or(|e| e.kind == EventKind::ServiceUnavailable));
+    }
+}
+
+#[test]
+fn the_kernels_view_of_no_known_pod_is_about_what_is_left() {
+    let e = only(&of("PacketDrop", r#"{"src_ip":"10.0.0.1","reason":"NETFILTER_DROP"}"#));
+    assert_eq!(e.entity.unwrap().name, "10.0.0.1");
+    let e = only(&of("OomKill", r#"{"pid":1,"comm":"java","constraint":"global"}"#));
+    let entity = e.entity.unwrap();
+    assert_eq!((entity.kind.as_str(), entity.name.as_str()), ("Host", "n1"));
+    let e = only(&of("NetworkConnection", r#"{"src_pod":"web-1","state":"timeout"}"#));
+    assert_eq!(e.k8s.unwrap().resolution, Resolution::Pending);
+}

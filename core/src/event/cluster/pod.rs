@@ -356,9 +356,9 @@ impl Told<'_> {
             Some(o) => o.ready == Some(true),
             None => pod.phase == "Running",
         };
-        if r.ready && old.is_none_or(|o| o.ready != Some(true)) {
-            self.ready_event(r);
-        } else if !r.ready && stopped && !matches!(pod.phase, "Succeeded" | "Failed") {
+        let finished = matches!(pod.phase, "Succeeded" | "Failed");
+        let news = if r.ready { old.is_none_or(|o| o.ready != Some(true)) } else { stopped && !finished };
+        if news {
             self.ready_event(r);
         }
     }
