@@ -498,11 +498,11 @@ impl EventProcessor {
         #[derive(Deserialize)]
         struct Kind {
             #[serde(default)]
-            namespace: String,
+            namespace: Option<String>,
             kind: String,
         }
         if let Ok(k) = serde_json::from_str::<Kinds>(raw.data.get()) {
-            self.state.world.listed.extend(k.kinds.into_iter().map(|k| (k.namespace, k.kind)));
+            self.state.world.listed.extend(k.kinds.into_iter().map(|k| (k.namespace.unwrap_or_default(), k.kind)));
         }
     }
 
