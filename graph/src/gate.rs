@@ -27,6 +27,7 @@ use clock::Clock;
 use token::{Edits, tokens};
 
 pub use dialect::{MAX_HOPS, MAX_RANGE};
+pub use refuse::MAX_TOKENS;
 
 /// Longest query in bytes; parsers recurse, and people do not type more.
 pub const MAX_QUERY_BYTES: usize = 64 * 1024;
@@ -108,7 +109,9 @@ mod tests {
         assert_eq!(columns(1), ["cm", "p", "s"]);
         assert_eq!(columns(2), ["p.name", "restart_count"]);
         let root = admit(&query(DESIGN_QUERIES[0].1), Dialect::Embedded).unwrap().text;
-        for part in ["e.ts_ms >= 1705311000000 AND", "datetime('2024-01-15T09:30:00Z')", "[:TRIGGERED*1..30]", "LIMIT 11"] {
+        for part in
+            ["e.ts_ms >= 1705311000000 AND", "datetime('2024-01-15T09:30:00Z')", "[:TRIGGERED*1..30]", "LIMIT 11"]
+        {
             assert!(root.contains(part), "{part}: {root}");
         }
         let neo4j = admit(&query(DESIGN_QUERIES[0].1), Dialect::Neo4j).unwrap().text;
@@ -186,6 +189,20 @@ mod tests {
             ("RETURN 1 AS x UNION RETURN 2 AS x", "RETURN 1 AS x UNION RETURN 2 AS x"),
         ] {
             assert_eq!(admit(&query(text), Dialect::Embedded).unwrap().text, want);
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is typed: an answer, never a panic; and what passes for the embedded store passes again.
+        #[test]
+        fn any_text_is_admitted_or_refused(
+            text in "(MATCH |WHERE |RETURN |WITH |EXISTS |range|datetime|duration|e\\.timestamp|:Event|[(){}\\[\\]*.,;|'\"`$\\\\<>=+-]|[a-z0-9]|\\PC){0,40}"
+        ) {
+            for dialect in [Dialect::Embedded, Dialect::Neo4j] {
+                if let Ok(admitted) = admit(&query(&text), dialect) {
+                    proptest::prop_assert!(admit(&query(&admitted.text), dialect).is_ok(), "{}", admitted.text);
+                }
+            }
         }
     }
 }

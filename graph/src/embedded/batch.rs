@@ -83,7 +83,8 @@ impl<'a> Batch<'a> {
     fn nodes(&mut self, label: Label, also: &[String], rows: Vec<NodeRow>) -> Result<(), Error> {
         let keys = rows.iter().map(|r| map([("key", text(r.key.clone()))])).collect();
         let known = self.run(statements::existing(label), [("rows", PropertyValue::List(keys))])?;
-        let known: HashSet<String> = known.rows.into_iter().filter_map(|row| text_of(row.into_iter().next()?)).collect();
+        let known: HashSet<String> =
+            known.rows.into_iter().filter_map(|row| text_of(row.into_iter().next()?)).collect();
         let (old, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| known.contains(&r.key));
         let names: BTreeSet<&str> = new.iter().flat_map(|r| r.props.keys().copied()).collect();
         // `key` is the row's own word in the creating statement; the merging one keeps properties apart.
@@ -102,7 +103,8 @@ impl<'a> Batch<'a> {
             old.retain(|r| !r.props.is_empty());
         }
         if !old.is_empty() {
-            let rows = old.into_iter().map(|r| map([("key", text(r.key)), ("props", PropertyValue::Map(props(r.props)))]));
+            let rows =
+                old.into_iter().map(|r| map([("key", text(r.key)), ("props", PropertyValue::Map(props(r.props)))]));
             let rows = PropertyValue::List(rows.collect());
             self.run(statements::merge_nodes(label, also), [("rows", rows)])?;
         }
@@ -110,9 +112,9 @@ impl<'a> Batch<'a> {
     }
 
     fn link(&mut self, from: Label, relation: Relation, to: Label, rows: Vec<LinkRow>) -> Result<(), Error> {
-        let rows = rows.into_iter().map(|r| {
-            map([("from", text(r.from)), ("to", text(r.to)), ("props", PropertyValue::Map(props(r.props)))])
-        });
+        let rows = rows
+            .into_iter()
+            .map(|r| map([("from", text(r.from)), ("to", text(r.to)), ("props", PropertyValue::Map(props(r.props)))]));
         self.run(statements::link(from, relation, to), [("rows", PropertyValue::List(rows.collect()))])?;
         Ok(())
     }

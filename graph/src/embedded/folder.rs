@@ -51,8 +51,10 @@ pub(super) fn open(dir: &Path) -> Result<Database, StoreError> {
 }
 
 fn check_version(dir: &Path, text: &str) -> Result<(), StoreError> {
-    let found: i64 =
-        text.trim().parse().map_err(|_| corrupt(dir, format!("{VERSION_FILE} holds no number but `{}`", short(text))))?;
+    let found: i64 = text
+        .trim()
+        .parse()
+        .map_err(|_| corrupt(dir, format!("{VERSION_FILE} holds no number but `{}`", short(text))))?;
     match found {
         FORMAT => Ok(()),
         found if found > FORMAT => Err(StoreError::NewerVersion { place: place(dir), found, known: FORMAT }),
@@ -85,7 +87,8 @@ fn cannot_open(dir: &Path, error: &Error) -> StoreError {
     if let Some(newer) = newer_marsdb(dir, &why) {
         return newer;
     }
-    if is_io(&why) {
+    // That the file can be read and written was tried before, so other I/O errors speak of what is in it.
+    if is_io(&why) && !why.contains("Not a redb database") && !why.contains("magic") {
         return StoreError::NotWritable { place: place(dir), why };
     }
     corrupt(dir, why)

@@ -20,7 +20,7 @@ use crate::gate::{self, Admitted};
 pub const MAX_INTERMEDIATE_ROWS: usize = 5_000_000;
 
 /// Stack of a reading thread in bytes: marsdb's parser and planner recurse with the text. It is only reserved.
-pub(super) const STACK: usize = 64 * 1024 * 1024;
+pub(super) const STACK: usize = 256 * 1024 * 1024;
 
 /// Runs an admitted query to its end.
 pub(super) fn run(

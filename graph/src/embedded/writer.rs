@@ -184,7 +184,8 @@ impl Writer {
 /// A row of [`statements::page_of_relations`].
 fn hash_relation(hash: &mut GraphHash, label: Label, row: Vec<Value>) {
     let Ok([key, relation, props, Value::Node(other)]) = <[Value; 4]>::try_from(row) else { return };
-    let (Some(key), Some(relation), Some(other)) = (text_of(key), text_of(relation), node_ref(&other.labels, &other.props))
+    let (Some(key), Some(relation), Some(other)) =
+        (text_of(key), text_of(relation), node_ref(&other.labels, &other.props))
     else {
         return;
     };

@@ -82,15 +82,12 @@ impl Clock<'_> {
                 let text = text.text.get(1..text.text.len() - 1)?;
                 let time = Time::parse(text).ok()?;
                 // Only what microseconds hold exactly: a nanosecond cut off could move a row over the bound.
-                let exact = text.split_once('.').is_none_or(|(_, f)| f.bytes().take_while(u8::is_ascii_digit).count() <= 6);
+                let exact =
+                    text.split_once('.').is_none_or(|(_, f)| f.bytes().take_while(u8::is_ascii_digit).count() <= 6);
                 exact.then_some((i + 4, time, false))
             }
             [open, key, colon, value, shut, close, ..]
-                if open.sign("{")
-                    && key.is("epochMillis")
-                    && colon.sign(":")
-                    && shut.sign("}")
-                    && close.sign(")") =>
+                if open.sign("{") && key.is("epochMillis") && colon.sign(":") && shut.sign("}") && close.sign(")") =>
             {
                 let time = Time::from_micros(self.whole(value)?.checked_mul(1_000)?);
                 (Time::MIN..=Time::MAX).contains(&time).then_some((i + 8, time, true))
@@ -188,10 +185,9 @@ fn iso_span(text: &str) -> Option<i64> {
     let rest = text.strip_prefix('P')?;
     let (days, clock) = rest.split_once('T').unwrap_or((rest, ""));
     let mut sum = 0i64;
-    for (part, units) in [
-        (days, &[('W', 7 * 86_400), ('D', 86_400)][..]),
-        (clock, &[('H', 3_600), ('M', 60), ('S', 1)][..]),
-    ] {
+    for (part, units) in
+        [(days, &[('W', 7 * 86_400), ('D', 86_400)][..]), (clock, &[('H', 3_600), ('M', 60), ('S', 1)][..])]
+    {
         let mut digits = String::new();
         for c in part.chars() {
             if c.is_ascii_digit() {
@@ -225,13 +221,19 @@ mod tests {
             ("datetime() - duration({hours: 1})", "datetime('2024-01-15T09:30:00.500Z')"),
             ("DateTime ( )-duration({hours:$h, minutes: 30})+x", "datetime('2024-01-15T08:00:00.500Z')+x"),
             ("datetime() - duration('P1DT30M')", "datetime('2024-01-14T10:00:00.500Z')"),
-            ("datetime() + duration({hours: 1}) * 2", "datetime('2024-01-15T10:30:00.500Z') + duration({hours: 1}) * 2"),
+            (
+                "datetime() + duration({hours: 1}) * 2",
+                "datetime('2024-01-15T10:30:00.500Z') + duration({hours: 1}) * 2",
+            ),
             ("datetime() - duration({months: 1})", "datetime('2024-01-15T10:30:00.500Z') - duration({months: 1})"),
             ("timestamp() , date(), localtime()", "1705314600500 , date('2024-01-15'), localtime('10:30:00.500000')"),
             ("datetime.realtime()", "datetime('2024-01-15T10:30:00.500Z')"),
             ("e.timestamp > $t", "e.timestamp > datetime('2024-01-01T00:00:00Z')"),
             ("datetime({epochMillis: 1705314600000})", "datetime('2024-01-15T10:30:00Z')"),
-            ("'datetime()' /* datetime() */ n.datetime, `datetime`()", "'datetime()' /* datetime() */ n.datetime, `datetime`()"),
+            (
+                "'datetime()' /* datetime() */ n.datetime, `datetime`()",
+                "'datetime()' /* datetime() */ n.datetime, `datetime`()",
+            ),
             ("datetime('2024-01-15T10:30:00Z')", "datetime('2024-01-15T10:30:00Z')"),
             ("datetime(e.x)", "datetime(e.x)"),
         ] {

@@ -230,7 +230,10 @@ mod tests {
             ("(a)-[*0..3]->(b), (a)-[*..4]-(c), (a)-[*3]-(d)", "(a)-[*0..3]->(b), (a)-[*..4]-(c), (a)-[*3]-(d)"),
             ("(a)-[*..]-(c {x: 2 * 3})", "(a)-[*1..30]-(c {x: 2 * 3})"),
             ("[a * b]", "[a * b]"),
-            ("EXISTS { MATCH (a)-->(b {x: 1}) WHERE b.x > 1 }", "EXISTS { MATCH (a)-->(b {x: 1}) WHERE b.x > 1  RETURN 1 }"),
+            (
+                "EXISTS { MATCH (a)-->(b {x: 1}) WHERE b.x > 1 }",
+                "EXISTS { MATCH (a)-->(b {x: 1}) WHERE b.x > 1  RETURN 1 }",
+            ),
             ("EXISTS { MATCH (a) RETURN a }", "EXISTS { MATCH (a) RETURN a }"),
             ("exists((a)-->(b)) AND x", "EXISTS {(a)-->(b)} AND x"),
             ("elementId(a)", "toString(id(a))"),
@@ -243,7 +246,9 @@ mod tests {
 
     #[test]
     fn refuses_ranges_that_may_fill_the_memory() {
-        for text in ["range(1, 100000000)", "range(0, n.x)", "range(1, 10000) + range(1, 10000)", "range(1)", "range(0, 2^40)"] {
+        for text in
+            ["range(1, 100000000)", "range(0, n.x)", "range(1, 10000) + range(1, 10000)", "range(1)", "range(0, 2^40)"]
+        {
             assert!(matches!(closed(text), Err(StoreError::Refused(_))), "{text}");
         }
         for text in ["range(1, 10)", "range(0, size(xs) - 1)", "range(10, -10, -2)", "n.range"] {

@@ -14,8 +14,25 @@ const WRITES: &[&str] =
 
 /// Words that administer where a statement can begin; elsewhere they are ordinary names.
 const ADMIN: &[&str] = &[
-    "ALTER", "BEGIN", "COMMIT", "DEALLOCATE", "DENY", "DRYRUN", "ENABLE", "GRANT", "LOAD", "REALLOCATE", "RENAME",
-    "REVOKE", "ROLLBACK", "SHOW", "START", "STOP", "TERMINATE", "USE", "USING",
+    "ALTER",
+    "BEGIN",
+    "COMMIT",
+    "DEALLOCATE",
+    "DENY",
+    "DRYRUN",
+    "ENABLE",
+    "GRANT",
+    "LOAD",
+    "REALLOCATE",
+    "RENAME",
+    "REVOKE",
+    "ROLLBACK",
+    "SHOW",
+    "START",
+    "STOP",
+    "TERMINATE",
+    "USE",
+    "USING",
 ];
 
 /// Procedures that only read the schema.
@@ -23,6 +40,12 @@ pub(crate) const PROCEDURES: &[&str] = &["db.labels", "db.relationshipTypes", "d
 
 /// Nesting above this is refused: parsers recurse.
 const MAX_DEPTH: usize = 64;
+
+/// Signs and `NOT`s in a row above this are refused, for the same reason.
+const MAX_PREFIXES: usize = 64;
+
+/// Tokens above this are refused: a chain of operators becomes a tree as deep as it is long.
+pub const MAX_TOKENS: usize = 4_000;
 
 /// Checks the tokens of one query.
 ///
@@ -32,10 +55,18 @@ pub(crate) fn check(text: &str, tokens: &[Token<'_>]) -> Result<(), StoreError> 
     if tokens.is_empty() {
         return Err(StoreError::Refused("the query is empty, write e.g. MATCH (p:Pod) RETURN p.name".to_owned()));
     }
-    let mut depth = 0usize;
+    if let Some(t) = tokens.get(MAX_TOKENS) {
+        let what = format!("the query has more than {MAX_TOKENS} words and signs, pass long lists as parameters");
+        return Err(refused(text, t.start, &what));
+    }
+    let (mut depth, mut prefixes) = (0usize, 0usize);
     for (i, t) in tokens.iter().enumerate() {
         let prev = i.checked_sub(1).and_then(|p| tokens.get(p));
         let next = tokens.get(i + 1);
+        prefixes = if t.sign("-") || t.sign("+") || t.is("NOT") { prefixes + 1 } else { 0 };
+        if prefixes > MAX_PREFIXES {
+            return Err(refused(text, t.start, "more than 64 signs or NOTs in a row, leave out every second"));
+        }
         match t.kind {
             Kind::Sign => match t.text {
                 ";" if next.is_some_and(|n| !n.sign(";")) => {
@@ -44,7 +75,11 @@ pub(crate) fn check(text: &str, tokens: &[Token<'_>]) -> Result<(), StoreError> 
                 "(" | "[" | "{" => {
                     depth += 1;
                     if depth > MAX_DEPTH {
-                        return Err(refused(text, t.start, "brackets nest more than 64 deep, split the query with WITH"));
+                        return Err(refused(
+                            text,
+                            t.start,
+                            "brackets nest more than 64 deep, split the query with WITH",
+                        ));
                     }
                 }
                 ")" | "]" | "}" => {

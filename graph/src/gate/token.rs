@@ -132,7 +132,11 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, StoreError> {
                     } else if SIGNS.contains(c) {
                         i += 1;
                     } else {
-                        return Err(refused(text, start, &format!("unexpected character `{c}`, quote it if it is text")));
+                        return Err(refused(
+                            text,
+                            start,
+                            &format!("unexpected character `{c}`, quote it if it is text"),
+                        ));
                     }
                     Kind::Sign
                 }
@@ -221,7 +225,11 @@ fn no_escaped_end(text: &str, at: usize) -> Result<(), StoreError> {
     for digits in [short, digits.as_str()] {
         let code = u32::from_str_radix(digits, 16).unwrap_or(0);
         if matches!(char::from_u32(code), Some('\'' | '"' | '`' | '\\' | '\n' | '\r')) {
-            return Err(refused(text, at, "a quote or line end written as \\u…, write it as itself or pass a parameter"));
+            return Err(refused(
+                text,
+                at,
+                "a quote or line end written as \\u…, write it as itself or pass a parameter",
+            ));
         }
     }
     Ok(())

@@ -51,10 +51,7 @@ pub(crate) fn edge(from: NodeRef, relation: Relation, to: NodeRef, props: Props)
 
 pub(crate) fn event(id: &str, kind: &str, time: Time, pod: &str) -> Vec<GraphChange> {
     let props: Props = vec![("type", kind.into()), ("timestamp", time.into()), ("severity", "high".into())];
-    vec![
-        set(Label::Event, id, props),
-        edge(node(Label::Event, id), Relation::Affects, node(Label::Pod, pod), vec![]),
-    ]
+    vec![set(Label::Event, id, props), edge(node(Label::Event, id), Relation::Affects, node(Label::Pod, pod), vec![])]
 }
 
 pub(crate) fn write(store: &dyn GraphStore, changes: Vec<GraphChange>) {
@@ -108,7 +105,8 @@ fn every_relation(store: &dyn GraphStore) {
     write(store, changes);
     for r in Relation::ALL {
         let rows = ask(store, &format!("MATCH (a {{uid: 'from-{r}'}})-[r:{r}]->(b {{uid: 'to-{r}'}}) RETURN r"));
-        let want = BTreeMap::from([("_type".to_owned(), text(r.as_str())), ("confidence".to_owned(), Cell::Float(0.5))]);
+        let want =
+            BTreeMap::from([("_type".to_owned(), text(r.as_str())), ("confidence".to_owned(), Cell::Float(0.5))]);
         assert_eq!(one(rows), Cell::Map(want), "{r}");
     }
 }
@@ -172,12 +170,15 @@ fn order(store: &dyn GraphStore) {
     write(store, vec![there(1), gone()]);
     assert_eq!(count(), Cell::Int(0));
     write(store, vec![gone(), there(2), set(Label::Pod, "p", vec![("phase", "A".into())])]);
-    write(store, vec![
-        set(Label::Pod, "p", vec![("phase", "B".into()), ("ip", "1".into())]),
-        gone(),
-        edge(s(), Relation::Selects, p(), vec![("w", 3.into())]),
-        set(Label::Pod, "p", vec![("phase", "C".into())]),
-    ]);
+    write(
+        store,
+        vec![
+            set(Label::Pod, "p", vec![("phase", "B".into()), ("ip", "1".into())]),
+            gone(),
+            edge(s(), Relation::Selects, p(), vec![("w", 3.into())]),
+            set(Label::Pod, "p", vec![("phase", "C".into())]),
+        ],
+    );
     assert_eq!(count(), Cell::Int(1));
     let rows = ask(store, "MATCH (:Service)-[r:SELECTS]->(p:Pod) RETURN p.phase, p.ip, r.v, r.w");
     assert_eq!(rows.rows, [[text("C"), text("1"), Cell::Null, Cell::Int(3)]]);
@@ -185,24 +186,33 @@ fn order(store: &dyn GraphStore) {
 
 fn null_removes(store: &dyn GraphStore) {
     let t: Prop = noon().into();
-    write(store, vec![
-        set(Label::Event, "e", vec![("type", "x".into()), ("timestamp", t), ("message", Prop::Null)]),
-        edge(node(Label::Event, "e"), Relation::Affects, node(Label::Pod, "p"), vec![("a", 1.into())]),
-    ]);
-    write(store, vec![
-        set(Label::Event, "e", vec![("type", Prop::Null), ("timestamp", Prop::Null)]),
-        edge(node(Label::Event, "e"), Relation::Affects, node(Label::Pod, "p"), vec![("a", Prop::Null)]),
-    ]);
+    write(
+        store,
+        vec![
+            set(Label::Event, "e", vec![("type", "x".into()), ("timestamp", t), ("message", Prop::Null)]),
+            edge(node(Label::Event, "e"), Relation::Affects, node(Label::Pod, "p"), vec![("a", 1.into())]),
+        ],
+    );
+    write(
+        store,
+        vec![
+            set(Label::Event, "e", vec![("type", Prop::Null), ("timestamp", Prop::Null)]),
+            edge(node(Label::Event, "e"), Relation::Affects, node(Label::Pod, "p"), vec![("a", Prop::Null)]),
+        ],
+    );
     let rows = ask(store, "MATCH (e:Event)-[r:AFFECTS]->() RETURN size(keys(e)) AS e, size(keys(r)) AS r");
     assert_eq!(rows.rows, [[Cell::Int(1), Cell::Int(0)]], "only the id is left, ts_ms went with timestamp");
 }
 
 fn remove_edge(store: &dyn GraphStore) {
     let (a, b) = (node(Label::Pod, "a"), node(Label::ConfigMap, "b"));
-    write(store, vec![
-        edge(a.clone(), Relation::Mounts, b.clone(), vec![]),
-        edge(a.clone(), Relation::RunsOn, node(Label::Node, "n"), vec![]),
-    ]);
+    write(
+        store,
+        vec![
+            edge(a.clone(), Relation::Mounts, b.clone(), vec![]),
+            edge(a.clone(), Relation::RunsOn, node(Label::Node, "n"), vec![]),
+        ],
+    );
     let gone = GraphChange::RemoveEdge { from: a, relation: Relation::Mounts, to: b };
     write(store, vec![gone.clone()]);
     write(store, vec![gone]);
@@ -221,13 +231,16 @@ fn ends(store: &dyn GraphStore) {
 
 fn rekey_renames(store: &dyn GraphStore) {
     let rekey = || GraphChange::Rekey { from: node(Label::Pod, "d"), to: "real".into() };
-    write(store, vec![
-        rekey(),
-        set(Label::Pod, "d", vec![("name", "x".into())]),
-        edge(node(Label::Service, "s"), Relation::Selects, node(Label::Pod, "d"), vec![]),
-        rekey(),
-        rekey(),
-    ]);
+    write(
+        store,
+        vec![
+            rekey(),
+            set(Label::Pod, "d", vec![("name", "x".into())]),
+            edge(node(Label::Service, "s"), Relation::Selects, node(Label::Pod, "d"), vec![]),
+            rekey(),
+            rekey(),
+        ],
+    );
     let rows = ask(store, "MATCH (:Service)-[:SELECTS]->(p:Pod) RETURN p.uid, p.name");
     assert_eq!(rows.rows, [[text("real"), text("x")]]);
     assert_eq!(wait(store.stats()).unwrap().nodes["Pod"], 1);
@@ -235,15 +248,18 @@ fn rekey_renames(store: &dyn GraphStore) {
 
 fn rekey_merges(store: &dyn GraphStore) {
     let (d, r) = (|| node(Label::Object, "d"), || node(Label::Object, "r"));
-    write(store, vec![
-        GraphChange::Node { node: d(), also: Some("App".into()), props: vec![("a", 1.into()), ("b", 1.into())] },
-        set(Label::Object, "r", vec![("b", 2.into()), ("c", 2.into())]),
-        edge(d(), Relation::Owns, node(Label::Pod, "p"), vec![("x", 1.into()), ("y", 1.into())]),
-        edge(r(), Relation::Owns, node(Label::Pod, "p"), vec![("x", 2.into())]),
-        edge(node(Label::Event, "e"), Relation::Affects, d(), vec![]),
-        edge(d(), Relation::Calls, d(), vec![("self", true.into())]),
-        GraphChange::Rekey { from: d(), to: "r".into() },
-    ]);
+    write(
+        store,
+        vec![
+            GraphChange::Node { node: d(), also: Some("App".into()), props: vec![("a", 1.into()), ("b", 1.into())] },
+            set(Label::Object, "r", vec![("b", 2.into()), ("c", 2.into())]),
+            edge(d(), Relation::Owns, node(Label::Pod, "p"), vec![("x", 1.into()), ("y", 1.into())]),
+            edge(r(), Relation::Owns, node(Label::Pod, "p"), vec![("x", 2.into())]),
+            edge(node(Label::Event, "e"), Relation::Affects, d(), vec![]),
+            edge(d(), Relation::Calls, d(), vec![("self", true.into())]),
+            GraphChange::Rekey { from: d(), to: "r".into() },
+        ],
+    );
     let rows = ask(store, "MATCH (o:App)-[r:OWNS]->(p:Pod) RETURN o.uid, o.a, o.b, o.c, r.x, r.y");
     assert_eq!(rows.rows, [[text("r"), Cell::Int(1), Cell::Int(2), Cell::Int(2), Cell::Int(2), Cell::Int(1)]]);
     let stats = wait(store.stats()).unwrap();
@@ -291,11 +307,11 @@ fn texts(store: &dyn GraphStore) {
     let long = "x".repeat(1 << 20);
     let all = ["'\"`\\", "ünï → 🦀\u{0}\n\r\t", "') DETACH DELETE n //", "$rows {a: 1} \\u0027", &long];
     for (i, t) in all.iter().enumerate() {
-        write(store, vec![set(Label::Pod, &format!("{i}{}", &t[..t.len().min(4)].trim_end_matches('\u{fffd}')), vec![
-            ("message", (*t).into()),
-            ("n", i64::try_from(i).unwrap().into()),
-        ])]);
-        let rows = try_ask(store, "MATCH (p:Pod) WHERE p.message = $t RETURN p.message", &[("t", text(t))], Limits::default());
+        let start: String = t.chars().take(4).collect();
+        let props: Props = vec![("message", (*t).into()), ("n", i64::try_from(i).unwrap().into())];
+        write(store, vec![set(Label::Pod, &format!("{i}{start}"), props)]);
+        let rows =
+            try_ask(store, "MATCH (p:Pod) WHERE p.message = $t RETURN p.message", &[("t", text(t))], Limits::default());
         assert_eq!(one(rows.unwrap()), text(t));
     }
     write(store, vec![set(Label::Pod, "it's `a` \"key\" \\", vec![("n", 9.into())])]);
@@ -330,10 +346,13 @@ fn stats(store: &dyn GraphStore) {
     let empty = wait(store.stats()).unwrap();
     assert!(empty.nodes.is_empty() && empty.relations.is_empty(), "{empty:?}");
     let also = Some("Change".to_owned());
-    write(store, vec![
-        GraphChange::Node { node: node(Label::Event, "c"), also, props: vec![] },
-        edge(node(Label::Event, "c"), Relation::Affects, node(Label::Pod, "p"), vec![]),
-    ]);
+    write(
+        store,
+        vec![
+            GraphChange::Node { node: node(Label::Event, "c"), also, props: vec![] },
+            edge(node(Label::Event, "c"), Relation::Affects, node(Label::Pod, "p"), vec![]),
+        ],
+    );
     let got = wait(store.stats()).unwrap();
     assert_eq!(got.nodes, [("Change", 1), ("Event", 1), ("Pod", 1)].map(|(k, v)| (k.to_owned(), v)).into());
     assert_eq!(got.relations, BTreeMap::from([("AFFECTS".to_owned(), 1)]));
@@ -350,9 +369,8 @@ fn retention(store: &dyn GraphStore) {
     changes.push(gone(Label::Pod, "dead", noon().plus(-1)));
     changes.push(gone(Label::Object, "dead", noon().plus(-MINUTE)));
     changes.push(gone(Label::Pod, "dying", noon().plus(1)));
-    let incident = |key, state: &str, t: Time| {
-        set(Label::Incident, key, vec![("state", state.into()), ("resolved_at", t.into())])
-    };
+    let incident =
+        |key, state: &str, t: Time| set(Label::Incident, key, vec![("state", state.into()), ("resolved_at", t.into())]);
     changes.push(incident("done", "resolved", noon().plus(-1)));
     changes.push(incident("open", "open", noon().plus(-1)));
     changes.push(incident("fresh", "resolved", noon()));

@@ -9,7 +9,7 @@ use tapio_core::time::{MINUTE, SECOND, Time};
 use tapio_graph::statements::DESIGN_QUERIES;
 
 use crate::Case;
-use crate::cases::{ask, at, edge, event, node, noon, one, set, text, try_ask, write};
+use crate::cases::{ask, edge, event, node, noon, one, set, text, try_ask, write};
 
 pub(crate) const CASES: &[Case] = &[
     ("the_designs_root_cause_query_answers_unchanged", root_cause),
@@ -36,7 +36,8 @@ fn root_cause(store: &dyn GraphStore) {
     for (id, secs) in [("late", 0), ("early", 3_599), ("border", 3_600), ("old", 3_700)] {
         changes.extend(event(id, "pod_unready", noon().plus(-secs * SECOND), "p"));
     }
-    let cause = |from: &str, to: &str| edge(node(Label::Event, from), Relation::Triggered, node(Label::Event, to), vec![]);
+    let cause =
+        |from: &str, to: &str| edge(node(Label::Event, from), Relation::Triggered, node(Label::Event, to), vec![]);
     changes.extend([cause("middle", "late"), cause("root", "middle")]);
     write(store, changes);
     let got = try_ask(store, query(0), &[("podName", text("web-1"))], Limits::default()).unwrap();
@@ -53,12 +54,15 @@ fn root_cause(store: &dyn GraphStore) {
 }
 
 fn impact(store: &dyn GraphStore) {
-    write(store, vec![
-        set(Label::ConfigMap, "c", vec![("name", "cfg".into())]),
-        edge(node(Label::Pod, "p1"), Relation::Mounts, node(Label::ConfigMap, "c"), vec![]),
-        edge(node(Label::Pod, "p2"), Relation::Mounts, node(Label::ConfigMap, "c"), vec![]),
-        edge(node(Label::Service, "s"), Relation::Selects, node(Label::Pod, "p1"), vec![]),
-    ]);
+    write(
+        store,
+        vec![
+            set(Label::ConfigMap, "c", vec![("name", "cfg".into())]),
+            edge(node(Label::Pod, "p1"), Relation::Mounts, node(Label::ConfigMap, "c"), vec![]),
+            edge(node(Label::Pod, "p2"), Relation::Mounts, node(Label::ConfigMap, "c"), vec![]),
+            edge(node(Label::Service, "s"), Relation::Selects, node(Label::Pod, "p1"), vec![]),
+        ],
+    );
     let got = try_ask(store, query(1), &[("configName", text("cfg"))], Limits::default()).unwrap();
     assert_eq!(got.columns, ["cm", "p", "s"]);
     assert_eq!(got.rows.len(), 1);
@@ -123,7 +127,10 @@ fn dialect(store: &dyn GraphStore) {
     for (typed, want) in [
         ("MATCH (e:Event) WHERE e.timestamp > $since RETURN e.id", text("e1")),
         ("MATCH (e:Event) WHERE $since < e.timestamp RETURN e.id", text("e1")),
-        ("MATCH (e:Event) WHERE EXISTS { MATCH (e)-[:AFFECTS]->(p:Pod) WHERE p.restart_count > 2 } RETURN e.id", text("e1")),
+        (
+            "MATCH (e:Event) WHERE EXISTS { MATCH (e)-[:AFFECTS]->(p:Pod) WHERE p.restart_count > 2 } RETURN e.id",
+            text("e1"),
+        ),
         ("MATCH (e:Event) WHERE exists((e)-[:AFFECTS]->(:Pod {uid: 'p2'})) RETURN e.id", text("e2")),
         ("MATCH (e:Event {id: 'e1'}) WHERE datetime({epochMillis: e.ts_ms}) = e.timestamp RETURN e.id", text("e1")),
         ("RETURN datetime({epochMillis: 1705320000000}) = datetime() AS same", Cell::Bool(true)),
@@ -149,7 +156,8 @@ fn columns(store: &dyn GraphStore) {
 
 fn values(store: &dyn GraphStore) {
     write(store, event("e", "x", noon(), "p"));
-    let got = ask(store, "MATCH q = (e:Event)-[r:AFFECTS]->(p:Pod) RETURN e, r, q, e.timestamp, date('2024-01-15') AS d");
+    let got =
+        ask(store, "MATCH q = (e:Event)-[r:AFFECTS]->(p:Pod) RETURN e, r, q, e.timestamp, date('2024-01-15') AS d");
     let row = &got.rows[0];
     let Cell::Map(e) = &row[0] else { panic!("{row:?}") };
     assert_eq!((&e["_labels"], &e["id"]), (&Cell::List(vec![text("Event")]), &text("e")));
@@ -195,7 +203,8 @@ fn windows(store: &dyn GraphStore) {
             ("(p:Pod {name: 'n1'})<-[:AFFECTS]-(e:Event)", " AND e.type = 'pod_ready'"),
             ("(e:Event)", ""),
         ] {
-            let compare = ["e.timestamp > S", "S <= e.timestamp", "e.timestamp < S", "e.timestamp >= S AND e.timestamp <= U"];
+            let compare =
+                ["e.timestamp > S", "S <= e.timestamp", "e.timestamp < S", "e.timestamp >= S AND e.timestamp <= U"];
             for compare in compare {
                 let fill = |s: &str, t: &str| compare.replace('S', s).replace('U', t);
                 let literal = |t: Time| format!("datetime('{t}')");
@@ -252,18 +261,7 @@ fn time(store: &dyn GraphStore) {
         assert!(matches!(got, Err(StoreError::Limit(_))), "{got:?}");
         assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     }
-    let before = cpu_millis();
-    std::thread::sleep(Duration::from_millis(300));
-    // Other cases run beside this one, so the bound is on this process's idle share only when alone.
-    let _ = cpu_millis() - before;
     assert_eq!(one(ask(store, "RETURN 1")), Cell::Int(1));
-}
-
-/// CPU time of this process in milliseconds.
-fn cpu_millis() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<u64> = stat.rsplit(')').next().unwrap_or("").split(' ').filter_map(|f| f.parse().ok()).collect();
-    fields.get(9..11).map_or(0, |f| (f[0] + f[1]) * 10)
 }
 
 fn expansions(store: &dyn GraphStore) {
@@ -279,11 +277,16 @@ fn hostile(store: &dyn GraphStore) {
     let minus = format!("RETURN {}1", "- ".repeat(20_000));
     let plus = format!("RETURN 1{}", " + 1".repeat(10_000));
     let brackets = format!("RETURN {}1{}", "[".repeat(64), "]".repeat(64));
+    // As long as the gate lets through.
+    let long_ands = format!("MATCH (n:Pod) WHERE {} RETURN n", vec!["n.a = 1"; 640].join(" AND "));
+    let long_plus = format!("RETURN 1{}", " + 1".repeat(1_990));
+    let long_nots = format!("RETURN {}", vec![format!("{} true", "NOT ".repeat(60)); 60].join(" AND "));
     let texts = ["RETURN range(1, 1000000000)", "RETURN '\u{202e}'", "\u{0}", "RETURN $", "🦀", "MATCH (n) WHERE"];
-    for typed in texts.into_iter().chain([&*ands, &*nots, &*minus, &*plus, &*brackets]) {
+    for typed in
+        texts.into_iter().chain([&*long_ands, &*long_plus, &*long_nots, &*ands, &*nots, &*minus, &*plus, &*brackets])
+    {
         let limits = Limits { timeout_millis: 2_000, ..Limits::default() };
         let _ = try_ask(store, typed, &[], limits);
     }
     assert_eq!(one(ask(store, "RETURN 1")), Cell::Int(1));
-    let _ = at("2024-01-15T12:00:00Z");
 }
