@@ -59,11 +59,7 @@ impl Scope {
             n => format!("the logs of {}", count(n, "container run")),
         };
         let pods = count(self.pods, "pod");
-        format!(
-            "{} ({pods}{nodes}), {}, {logs}",
-            count(self.objects, "object"),
-            count(self.events, "event")
-        )
+        format!("{} ({pods}{nodes}), {}, {logs}", count(self.objects, "object"), count(self.events, "event"))
     }
 }
 
@@ -321,7 +317,6 @@ fn cut(says: &str, wide: bool) -> String {
     let says = clean(says);
     if wide { says } else { shorten(&says, SAYS) }
 }
-
 
 fn more(all: usize, shown: usize, what: &str, out: &mut String) {
     if all > shown {

@@ -146,7 +146,18 @@ impl<'a> Pipeline<'a> {
         let fold = Fold::restore(session, &log, rebuild)?;
         let cursor = fold.cursor;
         let now = Instant::now();
-        Ok(Pipeline { session, folder, graph, log, fold, last, told, outbox: Vec::new(), applied: now, saved: (now, cursor) })
+        Ok(Pipeline {
+            session,
+            folder,
+            graph,
+            log,
+            fold,
+            last,
+            told,
+            outbox: Vec::new(),
+            applied: now,
+            saved: (now, cursor),
+        })
     }
 
     /// The folder.
