@@ -112,6 +112,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         out.extend(credentials(view, p, s));
         out.extend(database(view, p, s));
     }
+    configured(view, symptoms, out);
 }
 
 /// What an error says about an address: no Service of that name, or no such port of it.
@@ -300,7 +301,8 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
         else {
             continue;
         };
-        if target == *p.key() || view.services.get(&target).is_some_and(|f| f.pods.contains(p.key())) {
+        // What runs in this cluster has a cause of its own, seen or not: naming it would only move the question.
+        if target.kind == "Pod" || view.services.contains_key(&target) {
             continue;
         }
         out.push(
@@ -319,4 +321,103 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .next(kubectl("describe", &target)),
         );
     }
+}
+
+/// Addresses in environments that contradict the cluster, and what other workloads have under the same name: found
+/// without any symptom of the caller's own, since many callers only log.
+fn configured(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    // What each variable holds, over all workloads of a namespace.
+    let mut by_name: BTreeMap<(String, String), Vec<(ObjectRef, Endpoint)>> = BTreeMap::new();
+    let mut seen: std::collections::BTreeSet<(ObjectRef, String)> = std::collections::BTreeSet::new();
+    for p in view.pods.values().filter(|p| !p.is_leaving() && !p.pod.is_finished() && view.is_newest(p)) {
+        for c in &p.pod.spec.containers {
+            for v in c.env.iter().filter(|v| !v.value.is_empty()) {
+                if !seen.insert((p.workload.clone(), v.name.clone())) {
+                    continue;
+                }
+                if let [e] = endpoints::addresses(&v.value).as_slice()
+                    && e.port.is_some()
+                {
+                    by_name.entry((p.key().ns().to_owned(), v.name.clone())).or_default().push((p.workload.clone(), e.clone()));
+                }
+            }
+        }
+    }
+    for ((ns, name), list) in &by_name {
+        for (workload, e) in list {
+            let Some(p) = view.pods_of(workload).next() else { continue };
+            let Some(f) = fault(view, p, e) else { continue };
+            let twins: Vec<&(ObjectRef, Endpoint)> =
+                list.iter().filter(|(w, x)| w != workload && x != e && endpoints::resolve(view, ns, &x.host).is_some()).collect();
+            let near = nearest_service(view, ns, e);
+            let wrong = match &f {
+                Fault::NoPort { .. } => true,
+                Fault::NoService { known, .. } => known.is_none(),
+            };
+            // A dangling address alone may be an optional feature's: something must say what it should have been.
+            let port = matches!(f, Fault::NoPort { .. });
+            if !wrong || (twins.is_empty() && near.is_none() && !port) {
+                continue;
+            }
+            let id = if port { "dependency-port-wrong" } else { "dependency-address-wrong" };
+            let should = twins.first().map(|(w, x)| format!("{w} has {}:{}", x.host, x.port.unwrap_or(0))).or_else(|| near.as_ref().map(|s| format!("{s} exists")));
+            let at = p.created();
+            let own: Vec<ObjectRef> = view
+                .pods_of(workload)
+                .filter(|x| symptoms.iter().any(|s| s.object == *x.key() && is_failing(s)))
+                .map(|x| x.key().clone())
+                .collect();
+            let (changes, _) = configured_at(view, p, e);
+            let what = if port { "and the Service has no such port" } else { "and there is no such Service" };
+            out.push(
+                Hypothesis::new(id, workload.clone(), at, Proof::Inferred, format!("{name} of {workload} is {}:{}, {what}{}", e.host, e.port.unwrap_or(0), should.as_ref().map(|s| format!(" ({s})")).unwrap_or_default()))
+                    .explaining(own.iter().cloned())
+                    .counting_from(at.plus(5 * tapio_core::time::SECOND))
+                    .via("dependency")
+                    .supported(u32::from(!twins.is_empty()) + u32::from(near.is_some()) + u32::from(!changes.is_empty()) + u32::from(!own.is_empty()))
+                    .changed(changes)
+                    .with([view.state(workload, Some(at), format!("environment variable {name} is {}:{}", e.host, e.port.unwrap_or(0)))])
+                    .unless("the address answers", false)
+                    .next(undo(workload)),
+            );
+        }
+    }
+}
+
+/// A Service of the namespace with that port whose name is nearly the host's: one contains the other, or few letters
+/// differ.
+fn nearest_service(view: &View, ns: &str, e: &Endpoint) -> Option<ObjectRef> {
+    let (name, space) = endpoints::service_name(ns, &e.host)?;
+    view.world
+        .in_namespace("Service", &space)
+        .filter(|o| o.as_service().is_some_and(|s| s.spec.ports.iter().any(|x| Some(x.port) == e.port)))
+        .find(|o| {
+            let known = &o.key.name;
+            let part = known.len() >= 4 && name.len() >= 4 && (name.starts_with(known.as_str()) || known.starts_with(name.as_str()));
+            *known != name && (part || letters_apart(known, &name) <= 1 + known.len() / 8)
+        })
+        .map(|o| o.key.clone())
+}
+
+/// Insertions, deletions, exchanges and swaps of neighbours that turn one name into another.
+fn letters_apart(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let cost = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
 }
