@@ -4,6 +4,8 @@
 //! small one, so that it takes seconds. Bare marsdb runs the same statements in the same process, on rows that were
 //! built beforehand, as the ceiling to compare with.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "a bench may stop with a panic")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
@@ -80,7 +82,7 @@ fn row<const N: usize>(fields: [(&str, PropertyValue); N]) -> PropertyValue {
 }
 
 /// The same batch for bare marsdb: rows of the catalog's statements.
-fn bare_rows(ids: std::ops::Range<i64>, pods: i64) -> [PropertyValue; 6] {
+fn bare_rows(ids: std::ops::Range<i64>, pods: i64) -> [PropertyValue; 5] {
     let events = ids.clone().map(|i| {
         let ms = start().millis() + i * GAP_MILLIS;
         let nanos = (ms.rem_euclid(1_000) * 1_000_000) as i32;
@@ -112,14 +114,13 @@ fn bare_rows(ids: std::ops::Range<i64>, pods: i64) -> [PropertyValue; 6] {
         let props = row([("via", text("dependency")), ("confidence", PropertyValue::Float(0.9))]);
         row([("from", text(id(i - 1))), ("to", text(id(i))), ("props", props)])
     });
-    let list = |rows: Vec<PropertyValue>| PropertyValue::List(rows);
+    let list = PropertyValue::List;
     [
         list(keys.collect()),
         list(events.collect()),
         list(pod_keys.collect()),
         list(affects.collect()),
         list(triggered.collect()),
-        PropertyValue::Null,
     ]
 }
 
@@ -237,13 +238,17 @@ fn main() {
     println!("writing, events a second (an event is a node, an AFFECTS, and every tenth a TRIGGERED)");
     let total = if small { 2_000 } else { 30_000 };
     for batch in [100, 1_000] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = fresh(dir.path(), 500);
-        let (ours, _) = fill(&store, total, batch, 500);
-        let bare = bare(total, batch, 500);
+        // In turns, the best of each: other work on the machine then disturbs both alike.
+        let (mut ours, mut plain) = (0f64, 0f64);
+        for _ in 0..if small { 1 } else { 3 } {
+            let dir = tempfile::tempdir().unwrap();
+            let store = fresh(dir.path(), 500);
+            ours = ours.max(fill(&store, total, batch, 500).0);
+            plain = plain.max(bare(total, batch, 500));
+        }
         println!(
-            "  batches of {batch:>5}: apply {ours:>7.0}   bare marsdb {bare:>7.0}   {:>3.0} %",
-            ours / bare * 100.0
+            "  batches of {batch:>5}: apply {ours:>7.0}   bare marsdb {plain:>7.0}   {:>3.0} %",
+            ours / plain * 100.0
         );
     }
     for size in sizes {
