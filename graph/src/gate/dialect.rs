@@ -55,11 +55,11 @@ pub(crate) fn close(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>, edits: 
             let seed = blake3::hash(format!("{} {i} {text}", clock.at).as_bytes()).to_hex();
             let (a, b, c, d, e) = (&seed[..8], &seed[8..12], &seed[13..16], &seed[17..20], &seed[20..32]);
             edits.replace(t.start, tokens[i + 2].end(), format!("'{a}-{b}-4{c}-8{d}-{e}'"));
-        } else if function(tokens, i, "elementId") {
-            if let Some(close) = closing(tokens, i + 1) {
-                edits.replace(t.start, t.end(), "toString(id");
-                edits.replace(tokens[close].end(), tokens[close].end(), ")");
-            }
+        } else if function(tokens, i, "elementId")
+            && let Some(close) = closing(tokens, i + 1)
+        {
+            edits.replace(t.start, t.end(), "toString(id");
+            edits.replace(tokens[close].end(), tokens[close].end(), ")");
         }
     }
 }
