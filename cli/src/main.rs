@@ -14,15 +14,25 @@ fn main() -> anyhow::Result<()> {
             Item::Dead(d) => eprintln!("dead {d:?}"),
         }
         if batch.len() >= 512 {
-            for d in p.process(batch.drain(..)).dead { eprintln!("dead {d:?}"); }
+            for d in p.process(batch.drain(..)).dead {
+                eprintln!("dead {d:?}");
+            }
         }
     }
-    for d in p.process(batch.drain(..)).dead { eprintln!("dead {d:?}"); }
-    for d in p.finish().dead { eprintln!("dead {d:?}"); }
+    for d in p.process(batch.drain(..)).dead {
+        eprintln!("dead {d:?}");
+    }
+    for d in p.finish().dead {
+        eprintln!("dead {d:?}");
+    }
     if std::env::var("TAPIO_DEBUG").is_ok() {
         eprintln!("{:?} {:?}", p.stats(), p.size());
-        for r in &p.explanation().unexplained { eprintln!("UNEXPLAINED {} {:?} {}", r.object, r.trouble, r.says); }
-        for f in p.patterns() { eprintln!("PATTERN {} {} {} {}", f.pattern, f.state, f.object, f.message); }
+        for r in &p.explanation().unexplained {
+            eprintln!("UNEXPLAINED {} {:?} {}", r.object, r.trouble, r.says);
+        }
+        for f in p.patterns() {
+            eprintln!("PATTERN {} {} {} {}", f.pattern, f.state, f.object, f.message);
+        }
     }
     println!("{}", serde_json::to_string_pretty(&p.answer())?);
     Ok(())

@@ -149,6 +149,12 @@ fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
         }
         return;
     }
+    // A polite program ends an eviction with exit 0 and phase Succeeded; then only the Event tells.
+    let evicted = p.notes(&["Evicted"]).next_back().filter(|n| p.pod.is_finished() && view.age(n.last) < 1_800);
+    if let Some(n) = evicted {
+        add(Trouble::Evicted, None, format!("{name} was evicted: {}", shorten(&n.message, 300)), n.first, 0);
+        return;
+    }
     if p.pod.status.reason == "Evicted" {
         let text = shorten(&p.pod.status.message, 300);
         add(Trouble::Evicted, None, format!("{name} was evicted: {text}"), p.entry.updated.min(view.now), 0);

@@ -284,8 +284,7 @@ fn resolver(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     if !(off || extra) {
         return None;
     }
-    let errors = logs::errors(p, s.container.as_deref(), 60);
-    let line = errors.iter().find(|e| e.class == Class::Dns)?;
+    let line = logs::newest_of(p, None, &[Class::Dns])?;
     let changes: Vec<_> = view
         .last_template_change(&p.workload)
         .filter(|_| view.is_newest(p))
@@ -361,8 +360,8 @@ fn cluster_dns(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             view.state(&key, Some(since), format!("{key} has no ready pod")),
             view.state(&first.object, Some(first.since), first.says.clone()),
         ])
-                    .unless("the nodes of its pods are not ready", node_down)
-            .next(kubectl("describe", &p.workload));
+        .unless("the nodes of its pods are not ready", node_down)
+        .next(kubectl("describe", &p.workload));
         if let Some(l) = line {
             h = h.with([view.logged(&first.object, Some(l.at), l.container, l.text)]);
         }

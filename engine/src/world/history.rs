@@ -99,6 +99,8 @@ pub struct Exit {
 pub struct LogTail {
     /// Oldest first.
     pub lines: Vec<String>,
+    /// Per line, what kind of error it is; none for a line that is none.
+    pub classes: Vec<Option<crate::diagnosis::logs::Class>>,
     /// When they were read.
     pub at: Time,
 }
