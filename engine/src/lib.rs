@@ -14,6 +14,7 @@ pub mod mechanisms;
 pub mod patterns;
 pub mod processor;
 pub mod project;
+pub mod read;
 pub mod world;
 
 pub use processor::{EngineConfig, EventProcessor, Outcome, Stats};

@@ -1,0 +1,132 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// For people: the cause first, shortened.
+    #[default]
+    Table,
+    /// For people: everything.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// Form of a query's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    /// Columns, cut to the terminal's width.
+    #[default]
+    Table,
+    /// Columns, never cut.
+    Wide,
+    /// `{columns, rows, truncated}`.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// RFC 4180, with a header line.
+    Csv,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// File of settings; see `check config`
+    #[arg(long, global = true, value_name = "FILE", env = "TAPIO_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(crate) color: Option<Colour>,
+    /// Say nothing beside the answer: no progress, no notes
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The form of an answer.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Out {
+    /// Form of the output
+    #[arg(short, long, value_name = "FORM")]
+    pub(crate) output: Option<Format>,
+}
+
+/// How input is read.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Reading {
+    /// Name of the cluster that the input is from; what a recording says itself where absent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+}
+
+/// Which namespaces an answer is about.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Namespaces {
+    /// Only what concerns this namespace
+    #[arg(short, long, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces, which is the default
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
+}
+
+/// Where the data of a question comes from.
+#[derive(Args, Clone, Debug)]
+#[group(id = "where", required = true, multiple = false)]
+pub(crate) struct From {
+    /// Folder made by `replay --data-dir`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Dumps or recordings, analysed on the spot; `-` for standard input
+    #[arg(long, value_name = "INPUT", num_args = 1..)]
+    pub(crate) from: Vec<PathBuf>,
+}
+
+/// An object as kubectl takes it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Target {
+    /// KIND/NAME or KIND NAME, as kubectl takes them: `pod/cart-7c9`, `deploy cart`
+    #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
+    pub(crate) target: Vec<String>,
+    /// Its namespace; needed only where several have an object of that name
+    #[arg(short, long, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
+}
+
+impl Target {
+    /// Kind and name as typed.
+    pub(crate) fn parts(&self) -> Result<(&str, &str), crate::error::Failure> {
+        let split = match self.target.as_slice() {
+            [one] => one.split_once('/'),
+            [kind, name] if !kind.contains('/') => Some((kind.as_str(), name.as_str())),
+            _ => None,
+        };
+        split.filter(|(k, n)| !k.is_empty() && !n.is_empty() && !n.contains('/')).ok_or_else(|| {
+            crate::error::Failure::input(format!(
+                "`{}` names no object; give KIND/NAME, e.g. pod/cart-7c9 or deployment/cart",
+                self.target.join(" ")
+            ))
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! The file of settings: every part's own settings under its name, unknown names refused.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tapio_bus::log::sqlite::SqliteConfig;
+use tapio_core::ports::Limits;
+use tapio_engine::EngineConfig;
+use tapio_graph::EmbeddedConfig;
+
+use crate::args::{Colour, Format};
+use crate::error::Failure;
+
+/// All settings; each part's defaults are right for most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The engine: windows and bounds.
+    pub(crate) engine: EngineConfig,
+    /// The event log of a data folder.
+    pub(crate) log: SqliteConfig,
+    /// The graph of a data folder.
+    pub(crate) graph: GraphSettings,
+    /// Bounds of users' queries.
+    pub(crate) query: QuerySettings,
+    /// Form of the output.
+    pub(crate) output: OutputSettings,
+}
+
+/// Settings of the graph store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GraphSettings {
+    /// Queries that run at the same time.
+    pub(crate) readers: usize,
+}
+
+impl Default for GraphSettings {
+    fn default() -> Self {
+        GraphSettings { readers: EmbeddedConfig::default().readers }
+    }
+}
+
+impl GraphSettings {
+    /// As the store takes them.
+    pub(crate) fn embedded(&self) -> EmbeddedConfig {
+        EmbeddedConfig { readers: self.readers }
+    }
+}
+
+/// Bounds of a user's query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QuerySettings {
+    /// Milliseconds after which a query is stopped.
+    pub(crate) timeout_millis: u64,
+    /// Rows after which the result is cut.
+    pub(crate) max_rows: usize,
+    /// Steps after which a query is stopped.
+    pub(crate) max_expansions: u64,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        let Limits { timeout_millis, max_rows, max_expansions } = Limits::default();
+        QuerySettings { timeout_millis, max_rows, max_expansions }
+    }
+}
+
+impl QuerySettings {
+    /// As the store takes them.
+    pub(crate) fn limits(&self) -> Limits {
+        let QuerySettings { timeout_millis, max_rows, max_expansions } = *self;
+        Limits { timeout_millis, max_rows, max_expansions }
+    }
+}
+
+/// How answers look where no flag says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OutputSettings {
+    /// `table`, `wide`, `json` or `yaml`.
+    pub(crate) format: Format,
+    /// `auto`, `always` or `never`.
+    pub(crate) color: Colour,
+}
+
+impl Config {
+    /// The settings in a file; the defaults without one.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Config::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Failure::input(format!("cannot read settings {}: {e}", path.display())))?;
+        Config::parse(&text).map_err(|why| Failure::input(format!("settings {}: {why}", path.display())))
+    }
+
+    /// The settings in a YAML text; the error names line and key.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let bare = |l: &str| l.trim().is_empty() || l.trim_start().starts_with('#');
+        if text.lines().all(bare) {
+            return Ok(Config::default());
+        }
+        serde_saphyr::from_str::<Config>(text).map_err(|e| e.to_string()).and_then(Config::checked)
+    }
+
+    /// Refuses numbers with which nothing could work.
+    fn checked(self) -> Result<Self, String> {
+        let least = [
+            ("engine.max_buffered", self.engine.max_buffered),
+            ("engine.max_objects", self.engine.max_objects),
+            ("graph.readers", self.graph.readers),
+            ("query.max_rows", self.query.max_rows),
+        ];
+        match least.into_iter().find(|(_, n)| *n == 0) {
+            Some((key, _)) => Err(format!("{key} is 0; give 1 or more")),
+            None => Ok(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_means_the_defaults_and_unknown_keys_are_named_with_their_line() {
+        assert_eq!(Config::parse("# nothing\n"), Ok(Config::default()));
+        let set = Config::parse("engine:\n  lateness_millis: 1\n").unwrap();
+        assert_eq!(set.engine.lateness_millis, 1);
+        let e = Config::parse("engine:\n  latenes_millis: 1\n").unwrap_err();
+        assert!(e.contains("latenes_millis") && e.contains("line 2"), "{e}");
+        assert!(Config::parse("query:\n  max_rows: 0\n").unwrap_err().contains("query.max_rows"));
+    }
+}

@@ -1,0 +1,285 @@
+//! A data folder: `log.sqlite` (event log), `graph/` (graph), `tapio.json` (format, and what went into the log), `lock`.
+//!
+//! # How an input is recognised
+//! `tapio.json` notes, before the first append, at which position of the log an input begins, with a fingerprint of
+//! the input (names within it, sizes, content). One process appends at a time, so what stands in the log from there up
+//! to where the next input begins, or the log ends, is of that input: how much of it was appended needs no note of its
+//! own, and no crash can come between the two. A second replay of the same input skips just that many events; standard
+//! input has no fingerprint and is new each time.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tapio_core::id::IdBuilder;
+use tapio_core::time::Time;
+
+use crate::error::{Failure, Outcome};
+
+/// Format of a data folder; raised when an older tapio could not go on with it.
+pub(crate) const FORMAT: u32 = 1;
+
+const NOTES: &str = "tapio.json";
+
+/// An input that went into the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// As it was given, for people.
+    pub(crate) name: String,
+    /// Hash of its content; none for standard input.
+    pub(crate) fingerprint: Option<String>,
+    /// Position in the log of its first event here.
+    pub(crate) first: u64,
+    /// Position of its last event, once it was read to its end.
+    pub(crate) last: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Notes {
+    format: u32,
+    #[serde(default)]
+    inputs: Vec<Input>,
+    /// Newest time in the stream, for queries.
+    #[serde(default)]
+    stream_end: Option<Time>,
+}
+
+/// A data folder that this process holds.
+pub(crate) struct Folder {
+    dir: PathBuf,
+    notes: Notes,
+    _lock: File,
+}
+
+impl Folder {
+    /// Opens a data folder, or makes one.
+    pub(crate) fn create(dir: &Path) -> Outcome<Self> {
+        let cannot = |e: std::io::Error| Failure::Unreachable(format!("cannot make data folder {}: {e}", dir.display()));
+        fs::create_dir_all(dir).map_err(cannot)?;
+        if !dir.join(NOTES).exists() {
+            let ours = |name: &std::ffi::OsStr| name == "lock" || name.to_string_lossy().starts_with("tapio.json");
+            let mut others = fs::read_dir(dir).map_err(cannot)?.filter_map(Result::ok);
+            if let Some(other) = others.find(|e| !ours(&e.file_name())) {
+                return Err(Failure::input(format!(
+                    "{} holds {} and is no data folder of tapio; name a new or empty folder",
+                    dir.display(),
+                    other.file_name().to_string_lossy()
+                )));
+            }
+            let lock = lock(dir)?;
+            let notes = Notes { format: FORMAT, inputs: Vec::new(), stream_end: None };
+            let folder = Folder { dir: dir.to_owned(), notes, _lock: lock };
+            folder.save()?;
+            return Ok(folder);
+        }
+        Folder::existing(dir)
+    }
+
+    /// Opens a data folder that must be there.
+    pub(crate) fn existing(dir: &Path) -> Outcome<Self> {
+        if !dir.join(NOTES).is_file() {
+            return Err(Failure::input(format!(
+                "{} is no data folder of tapio; make one with `tapio replay INPUT --data-dir {}`",
+                dir.display(),
+                dir.display()
+            )));
+        }
+        let lock = lock(dir)?;
+        let broken = |why: String| {
+            Failure::Unreachable(format!(
+                "{} of data folder {} cannot be read: {why}; replay into a new folder",
+                NOTES,
+                dir.display()
+            ))
+        };
+        let text = fs::read_to_string(dir.join(NOTES)).map_err(|e| broken(e.to_string()))?;
+        let format = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v.get("format")?.as_u64());
+        if let Some(found) = format.filter(|f| *f > u64::from(FORMAT)) {
+            return Err(Failure::Unreachable(format!(
+                "data folder {} has format {found}, this tapio reads up to {FORMAT}; use the newer tapio that wrote it",
+                dir.display()
+            )));
+        }
+        let notes = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
+        Ok(Folder { dir: dir.to_owned(), notes, _lock: lock })
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The event log's file.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("log.sqlite")
+    }
+
+    /// The graph's folder.
+    pub(crate) fn graph(&self) -> PathBuf {
+        self.dir.join("graph")
+    }
+
+    /// Newest time in the stream.
+    pub(crate) fn stream_end(&self) -> Option<Time> {
+        self.notes.stream_end
+    }
+
+    /// Notes the newest time in the stream.
+    pub(crate) fn set_stream_end(&mut self, at: Time) -> Outcome {
+        if self.notes.stream_end != Some(at) {
+            self.notes.stream_end = Some(at);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// The first position behind `cursor` at which an input was at its end.
+    pub(crate) fn next_end(&self, cursor: u64) -> Option<u64> {
+        self.ends().filter(|e| *e > cursor).min()
+    }
+
+    /// Whether an input was at its end just there.
+    pub(crate) fn ends_at(&self, cursor: u64) -> bool {
+        self.ends().any(|e| e == cursor)
+    }
+
+    fn ends(&self) -> impl Iterator<Item = u64> {
+        self.notes.inputs.iter().filter_map(|i| i.last.filter(|l| *l >= i.first))
+    }
+
+    /// Begins with an input, or goes on with it: how many of its events are in the log, whose last position is `last`.
+    /// None: all of them.
+    pub(crate) fn begin(&mut self, name: String, fingerprint: Option<String>, last: u64) -> Outcome<Option<u64>> {
+        let mut appended = 0;
+        if fingerprint.is_some() {
+            let starts: Vec<u64> = self.notes.inputs.iter().skip(1).map(|i| i.first).chain([last + 1]).collect();
+            for (input, next) in self.notes.inputs.iter().zip(starts) {
+                if input.fingerprint == fingerprint {
+                    if input.last.is_some() {
+                        return Ok(None);
+                    }
+                    appended += next.saturating_sub(input.first);
+                }
+            }
+        }
+        let goes_on = self.notes.inputs.last().is_some_and(|i| {
+            i.last.is_none() && fingerprint.is_some() && i.fingerprint == fingerprint
+        });
+        if !goes_on {
+            self.notes.inputs.push(Input { name, fingerprint, first: last + 1, last: None });
+            self.save()?;
+        }
+        Ok(Some(appended))
+    }
+
+    /// The input begun last was read to its end, which stands at `last`.
+    pub(crate) fn end(&mut self, last: u64) -> Outcome {
+        if let Some(i) = self.notes.inputs.last_mut() {
+            i.last = Some(last);
+        }
+        self.save()
+    }
+
+    /// Whether the log ends within an input that was not read to its end.
+    pub(crate) fn interrupted(&self) -> Option<&str> {
+        self.notes.inputs.last().filter(|i| i.last.is_none()).map(|i| i.name.as_str())
+    }
+
+    /// Writes the notes whole, durably.
+    fn save(&self) -> Outcome {
+        let cannot = |e: std::io::Error| {
+            Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(NOTES).display()))
+        };
+        let text = crate::output::json(&self.notes)?;
+        let new = self.dir.join("tapio.json.new");
+        let mut file = File::create(&new).map_err(cannot)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
+        fs::rename(&new, self.dir.join(NOTES)).map_err(cannot)?;
+        // The name, too, must survive a loss of power; not every system lets folders be opened.
+        if let Ok(d) = File::open(&self.dir) {
+            let _ = d.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// The right to be the one process that uses the folder; it goes with the process, however that ends.
+fn lock(dir: &Path) -> Outcome<File> {
+    let path = dir.join("lock");
+    let cannot = |e: &std::io::Error| {
+        Failure::Unreachable(format!("cannot lock data folder {}: {e}; check owner and mount options", dir.display()))
+    };
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(|e| cannot(&e))?;
+    match file.try_lock() {
+        Ok(()) => {
+            // For the message of whoever comes next; nothing depends on it.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
+            Err(Failure::Unreachable(format!(
+                "data folder {} is in use by process {}; wait for it or stop it",
+                dir.display(),
+                holder.trim()
+            )))
+        }
+        Err(TryLockError::Error(e)) => Err(cannot(&e)),
+    }
+}
+
+/// A hash over inputs: what each folder holds by name, and every byte. None with standard input or a pipe among them.
+pub(crate) fn fingerprint(inputs: &[PathBuf], cluster: Option<&str>) -> Outcome<Option<String>> {
+    let mut hash = IdBuilder::new("input").text(cluster.unwrap_or(""));
+    for input in inputs {
+        if input.as_os_str() == "-" {
+            return Ok(None);
+        }
+        // What cannot be read is the reader's to complain about.
+        let Ok(meta) = fs::metadata(input) else { return Ok(None) };
+        if meta.is_dir() {
+            let mut files = Vec::new();
+            walk(input, &mut files, 0);
+            files.sort();
+            for f in files {
+                hash = hash.text(&f.strip_prefix(input).unwrap_or(&f).to_string_lossy());
+                hash = content(hash, &f);
+            }
+        } else if meta.is_file() {
+            // Its name decides how a single file is read (`…/CONTAINER.log`); its folder does not.
+            hash = hash.text(&input.file_name().unwrap_or_default().to_string_lossy());
+            hash = content(hash, input);
+        } else {
+            return Ok(None);
+        }
+    }
+    Ok(Some(hash.finish().to_string()))
+}
+
+fn content(mut hash: IdBuilder, path: &Path) -> IdBuilder {
+    let Ok(file) = File::open(path) else { return hash };
+    let mut file = std::io::BufReader::new(file);
+    let mut piece = Vec::new();
+    // Pieces of one fixed size, so that the hash does not depend on how the system hands the bytes out.
+    while let Ok(1..) = file.by_ref().take(1 << 20).read_to_end(&mut piece) {
+        hash = hash.bytes(&piece);
+        piece.clear();
+    }
+    hash
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>, depth: usize) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for e in entries.filter_map(Result::ok) {
+        let path = e.path();
+        match e.file_type() {
+            // Links are not followed: they may lead in a circle.
+            Ok(t) if t.is_dir() && depth < 64 => walk(&path, files, depth + 1),
+            Ok(t) if t.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+}

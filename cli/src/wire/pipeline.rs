@@ -1,0 +1,313 @@
+//! A data folder at work: input → log → engine → graph, and back to where a killed process left off.
+//!
+//! Order of durable steps: dead letters, append, graph, cursor, checkpoint. So the graph is never behind a checkpoint,
+//! and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes the same chunks
+//! again, and writes the same changes over themselves.
+
+use std::time::{Duration, Instant};
+
+use tapio_bus::log::sqlite::SqliteLog;
+use tapio_core::answer::Gap;
+use tapio_core::change::GraphChange;
+use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record};
+use tapio_core::raw::{DeadLetter, RawEvent};
+use tapio_core::time::Time;
+use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
+use tapio_graph::EmbeddedGraph;
+
+use super::{CHUNK, Folder, Known, engine};
+use crate::cmd::Session;
+use crate::error::{Failure, Outcome};
+
+/// Our name as a consumer of the log.
+const CONSUMER: &str = "engine";
+/// Changes that go into the graph in one step.
+const BATCH: usize = 1_000;
+/// Time after which fewer go, too.
+const BATCH_AFTER: Duration = Duration::from_millis(100);
+/// Events after which the engine's state is saved.
+const SAVE_EVENTS: u64 = 50_000;
+/// Time after which it is saved, too.
+const SAVE_AFTER: Duration = Duration::from_secs(30);
+
+/// Waits for a future of a store; they need no runtime's help, but some form of waiting.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|e| Failure::Unreachable(format!("cannot start the runtime: {e}")))?;
+    Ok(runtime.block_on(future))
+}
+
+/// The engine with its place in the log.
+struct Fold {
+    engine: EventProcessor,
+    /// All up to and with this position was taken.
+    cursor: u64,
+    /// Whether the input that ends here was flushed out of the engine's window.
+    finished: bool,
+}
+
+impl Fold {
+    /// The newest checkpoint, or the beginning.
+    fn restore(session: &Session, log: &SqliteLog, rebuild: bool) -> Outcome<Self> {
+        let new = || Fold { engine: engine(session, true), cursor: 0, finished: false };
+        let saved = match block_on(log.load_checkpoint(CONSUMER))? {
+            Ok(saved) => saved,
+            Err(LogError::Corrupt { why, .. }) => {
+                session.note(&format!("{why}; reading the whole event log again"));
+                None
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let Some((Position(cursor), version, bytes)) = saved else { return Ok(new()) };
+        if rebuild {
+            session.note("the graph is gone; building it again from the whole event log");
+            return Ok(new());
+        }
+        let (finished, state) = match bytes.split_first() {
+            Some((flag, state)) => (*flag == 1, state),
+            None => (false, &[][..]),
+        };
+        match EventProcessor::restore(version, state) {
+            Ok(engine) => Ok(Fold { engine, cursor, finished }),
+            Err(e) => {
+                session.note(&format!("{e}; reading the whole event log again"));
+                Ok(new())
+            }
+        }
+    }
+
+    /// Where the next chunk ends: at a multiple of its size, or with an input; none while it is not all there.
+    fn next_end(&self, folder: &Folder, last: u64) -> Option<u64> {
+        let chunk = CHUNK as u64;
+        let aligned = (self.cursor / chunk + 1) * chunk;
+        let end = folder.next_end(self.cursor).map_or(aligned, |e| e.min(aligned));
+        (end <= last).then_some(end)
+    }
+
+    /// Whether an input ended just here and still waits in the window.
+    fn must_finish(&self, folder: &Folder) -> bool {
+        !self.finished && folder.ends_at(self.cursor)
+    }
+
+    fn finish(&mut self) -> EngineOutcome {
+        self.finished = true;
+        self.engine.finish()
+    }
+
+    fn take(&mut self, records: Vec<RawEvent>, end: u64) -> EngineOutcome {
+        self.cursor = end;
+        self.finished = false;
+        self.engine.process(records)
+    }
+}
+
+/// Reads the records up to and with `end`.
+fn records(log: &SqliteLog, cursor: u64, end: u64) -> Outcome<Vec<RawEvent>> {
+    let mut at = cursor;
+    let mut out: Vec<RawEvent> = Vec::new();
+    while at < end {
+        let max = usize::try_from(end - at).unwrap_or(CHUNK);
+        let page: Vec<Record> = block_on(log.read(Position(at), max))??;
+        let Some(last) = page.last() else { break };
+        at = last.position.0;
+        // Unreadable records are buried by the log itself, and the page may reach beyond them.
+        out.extend(page.into_iter().filter(|r| r.position.0 <= end).map(|r| r.event));
+    }
+    Ok(out)
+}
+
+/// A data folder that is written.
+pub(crate) struct Pipeline<'a> {
+    session: &'a Session,
+    folder: Folder,
+    // Before the log: a graph must not be ahead of what its log can prove.
+    graph: EmbeddedGraph,
+    log: SqliteLog,
+    fold: Fold,
+    /// Last position of the log.
+    last: u64,
+    /// What the graph had when this process began: up to here nothing is new.
+    told: u64,
+    outbox: Vec<GraphChange>,
+    applied: Instant,
+    saved: (Instant, u64),
+}
+
+impl<'a> Pipeline<'a> {
+    /// Opens the stores and goes back to the newest checkpoint.
+    pub(crate) fn open(session: &'a Session, folder: Folder) -> Outcome<Self> {
+        let log = SqliteLog::open(folder.log(), session.config.log)?;
+        let rebuild = !folder.graph().join(tapio_graph::embedded::GRAPH_FILE).exists();
+        let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
+        block_on(graph.ensure_schema())??;
+        let last = block_on(log.stats())??.last.0;
+        let told = block_on(log.committed(CONSUMER))??.0;
+        let fold = Fold::restore(session, &log, rebuild)?;
+        let cursor = fold.cursor;
+        let now = Instant::now();
+        Ok(Pipeline { session, folder, graph, log, fold, last, told, outbox: Vec::new(), applied: now, saved: (now, cursor) })
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &EventProcessor {
+        &self.fold.engine
+    }
+
+    /// The graph.
+    pub(crate) fn graph(&self) -> &EmbeddedGraph {
+        &self.graph
+    }
+
+    /// Last position of the log.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Begins with an input: how many of its events are in the log already; none: all.
+    pub(crate) fn begin(&mut self, name: String, fingerprint: Option<String>) -> Outcome<Option<u64>> {
+        self.folder.begin(name, fingerprint, self.last)
+    }
+
+    /// The input begun last is at its end.
+    pub(crate) fn end(&mut self) -> Outcome {
+        self.folder.end(self.last)
+    }
+
+    /// Keeps dead letters, then appends events; durable when it returns.
+    pub(crate) fn append(&mut self, letters: Vec<DeadLetter>, events: Vec<RawEvent>) -> Outcome {
+        if !letters.is_empty() {
+            block_on(self.log.bury(letters))??;
+        }
+        if !events.is_empty() {
+            self.last = block_on(self.log.append(events))??.0;
+        }
+        Ok(())
+    }
+
+    /// Takes every whole chunk that the log has. `each` gets what is new in them; what an earlier process had brought
+    /// into the graph already is taken again in silence.
+    pub(crate) fn advance(&mut self, each: &mut impl FnMut(&EngineOutcome) -> Outcome) -> Outcome {
+        loop {
+            if self.fold.must_finish(&self.folder) {
+                let out = self.fold.finish();
+                let fresh = self.fold.cursor > self.told;
+                self.keep(out, fresh, each)?;
+                self.save()?;
+            }
+            let Some(end) = self.fold.next_end(&self.folder, self.last) else { return Ok(()) };
+            let events = records(&self.log, self.fold.cursor, end)?;
+            let out = self.fold.take(events, end);
+            self.keep(out, end > self.told, each)?;
+            if end - self.saved.1 >= SAVE_EVENTS || self.saved.0.elapsed() >= SAVE_AFTER {
+                self.save()?;
+            }
+        }
+    }
+
+    fn keep(
+        &mut self,
+        mut out: EngineOutcome,
+        fresh: bool,
+        each: &mut impl FnMut(&EngineOutcome) -> Outcome,
+    ) -> Outcome {
+        if fresh {
+            each(&out)?;
+            let letters = std::mem::take(&mut out.dead);
+            if !letters.is_empty() {
+                block_on(self.log.bury(letters))??;
+            }
+        }
+        self.outbox.append(&mut out.changes);
+        if self.outbox.len() >= BATCH || self.applied.elapsed() >= BATCH_AFTER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits for the graph, then says so in the log.
+    fn flush(&mut self) -> Outcome {
+        while !self.outbox.is_empty() {
+            let n = self.outbox.len().min(BATCH);
+            let batch: Vec<GraphChange> = self.outbox.drain(..n).collect();
+            block_on(self.graph.apply(batch))??;
+        }
+        if self.fold.cursor > 0 {
+            block_on(self.log.commit(CONSUMER, Position(self.fold.cursor)))??;
+        }
+        self.applied = Instant::now();
+        Ok(())
+    }
+
+    /// Saves the engine's state, after everything that it said is in the graph.
+    pub(crate) fn save(&mut self) -> Outcome {
+        self.flush()?;
+        let cursor = self.fold.cursor;
+        if cursor == 0 {
+            return Ok(());
+        }
+        let state = self.fold.engine.checkpoint().map_err(|e| Failure::Unreachable(e.to_string()))?;
+        let mut bytes = vec![u8::from(self.fold.finished)];
+        bytes.extend(state);
+        block_on(self.log.save_checkpoint(CONSUMER, Position(cursor), checkpoint::VERSION, bytes))??;
+        self.saved = (Instant::now(), cursor);
+        self.folder.set_stream_end(self.fold.engine.newest())
+    }
+
+    /// Tells of what an interrupted process left.
+    pub(crate) fn tell_recovery(&self) {
+        let left = self.last.saturating_sub(self.fold.cursor);
+        if left >= CHUNK as u64 && self.fold.cursor > 0 {
+            self.session.note(&format!("going on from event {}, {left} behind it are in the log", self.fold.cursor));
+        }
+    }
+}
+
+/// The engine of a data folder as of the end of its log, and its graph; nothing is written.
+pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
+    let log = SqliteLog::open(folder.log(), session.config.log)?;
+    let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
+    let last = block_on(log.stats())??.last.0;
+    let told = block_on(log.committed(CONSUMER))??.0;
+    let mut fold = Fold::restore(session, &log, false)?;
+    while fold.cursor < last || fold.must_finish(&folder) {
+        if fold.must_finish(&folder) {
+            fold.finish();
+            continue;
+        }
+        let end = fold.next_end(&folder, last).unwrap_or(last);
+        let events = records(&log, fold.cursor, end)?;
+        fold.take(events, end);
+    }
+    let mut gaps = Vec::new();
+    if !fold.finished {
+        fold.finish();
+    }
+    if folder.interrupted().is_some() || told < last {
+        let name = folder.interrupted().unwrap_or("the last input");
+        gaps.push(Gap {
+            source: "replay".to_owned(),
+            node: None,
+            from: None,
+            to: None,
+            why: format!("the replay of {name} was interrupted; run it again with the same --data-dir to go on"),
+        });
+    }
+    Ok(Known { engine: fold.engine, graph: Some(graph), gaps })
+}
+
+/// The newest time in a data folder's stream.
+pub(crate) fn newest_of(session: &Session, folder: &Folder) -> Outcome<Option<Time>> {
+    if let Some(at) = folder.stream_end() {
+        return Ok(Some(at));
+    }
+    let log = SqliteLog::open(folder.log(), session.config.log)?;
+    let last = block_on(log.stats())??.last.0;
+    let newest = block_on(log.read(Position(last.saturating_sub(1)), 1))??;
+    Ok(newest.first().map(|r| r.event.seen_at()))
+}

@@ -1,0 +1,14 @@
+//! Read models: questions about one object, answered from what the engine knows. The same for command line and HTTP.
+//!
+//! [`find`](self) tells which object is meant, [`why`] is the answer restricted to it, [`impact`] says what a change of
+//! it hits, [`timeline`] what happened to it. All of them only read.
+
+mod find;
+mod impact;
+mod timeline;
+mod why;
+
+pub use find::{Lookup, canonical, find, near};
+pub use impact::{Effect, Impact, Reader, impact};
+pub use timeline::{Item, Span, timeline};
+pub use why::{Claimed, claims, why, within};
