@@ -74,11 +74,31 @@ fn shapes(root: &Path) -> Result<BTreeMap<String, String>> {
         for line in text.lines() {
             if let Some(rest) = line.trim().strip_prefix("raw_type: \"") {
                 let name = rest.trim_end_matches("\",").to_owned();
-                out.insert(name, documentation.join("\n").trim().to_owned());
+                out.insert(name, unlinked(documentation.join("\n").trim()));
             }
         }
     }
     Ok(out)
+}
+
+/// Links of rustdoc lead nowhere on a page: ``[`x`](path)`` becomes `` `x` ``.
+fn unlinked(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        out += before;
+        match link.split_once("`](").and_then(|(word, tail)| Some((word, tail.split_once(')')?.1))) {
+            Some((word, tail)) if !word.contains('\n') => {
+                out += &format!("`{word}`");
+                rest = tail;
+            }
+            _ => {
+                out += "[`";
+                rest = link;
+            }
+        }
+    }
+    out + rest
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -94,4 +114,14 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     out.sort();
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_rustdoc_become_words() {
+        assert_eq!(unlinked("as [`a`](super::b), [x] and [`c`]"), "as `a`, [x] and [`c`]");
+    }
 }
