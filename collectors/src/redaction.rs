@@ -5,6 +5,7 @@
 //! where they are an address, a plain number or a boolean and become `<hash:…>` otherwise, and in texts what stands
 //! after a deny-listed word is masked. What is redacted reads back as itself.
 
+mod applied;
 mod literal;
 mod rewrite;
 mod text;
@@ -65,7 +66,8 @@ impl Redaction {
 
     /// As [`Redaction::object`], with further members (`"kind":"Pod"`) put in front.
     pub(crate) fn object_with(&self, json: &str, kind: &str, lead: &str) -> Result<Box<RawValue>, RedactionError> {
-        let text = rewrite::Rewriter::new(json, kind, self).run(lead)?;
+        let noted = applied::note_differences(json, kind);
+        let text = rewrite::Rewriter::new(noted.as_deref().unwrap_or(json), kind, self).run(lead)?;
         // Checks the text as a whole, too: what is no JSON does not get out.
         RawValue::from_string(text).map_err(|_| RedactionError::NotJson)
     }

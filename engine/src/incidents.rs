@@ -126,9 +126,15 @@ impl Incidents {
             t.incident.state = IncidentState::Open;
             t.incident.resolved_at = None;
             t.incident.severity = t.incident.severity.max(severity);
-            t.incident.root_cause = Some(cause);
+            // A cause gives way to one further up or with more evidence; not to what is only left while things heal.
+            let yields = t.incident.root_cause.as_ref().is_none_or(|old| {
+                old.object == cause.object || root.reach.contains_key(&old.object) || cause.confidence > old.confidence
+            });
+            if yields {
+                t.incident.root_cause = Some(cause);
+                t.home = Some(home);
+            }
             t.incident.symptoms = merged(&t.incident.symptoms, symptoms);
-            t.home = Some(home);
             t.objects.extend(root.symptoms.iter().map(|s| s.object.clone()));
             t.objects.insert(root.hypothesis.root.clone());
             t.well_since = None;

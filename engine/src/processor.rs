@@ -437,7 +437,8 @@ impl EventProcessor {
                 let lines: Vec<String> = l.own_lines().map(str::to_owned).collect();
                 if !lines.is_empty() {
                     let logs = &mut self.state.world.touch(&key, at).history.logs;
-                    logs.insert((l.container.to_string(), l.previous), LogTail { lines, at });
+                    let classes = lines.iter().map(|l| crate::diagnosis::logs::class_of(l)).collect();
+                    logs.insert((l.container.to_string(), l.previous), LogTail { lines, classes, at });
                 }
             }
             Payload::NodeServiceState(n) => {

@@ -66,14 +66,19 @@ pub fn admit(query: &Query, dialect: Dialect) -> Result<Admitted, StoreError> {
     refuse::check(text, &typed)?;
     let columns = columns::columns(text, &typed);
     let clock = Clock { at: query.at, params: &query.params, inline_params: dialect == Dialect::Embedded };
-    let mut edits = Edits::default();
     if dialect == Dialect::Embedded {
-        dialect::close(text, &typed, &clock, &mut edits)?;
-        dialect::cut(&typed, &clock, query.limits.max_rows.saturating_add(1), &mut edits);
+        dialect::check_ranges(text, &typed, &clock)?;
     }
+    // Each room sees what the one before it wrote: a clock inside `datetime({epochMillis: …})` is pinned, then moved.
+    let mut edits = Edits::default();
     clock.pin(&typed, &mut edits);
     let mut text = edits.apply(text);
     if dialect == Dialect::Embedded {
+        let mut edits = Edits::default();
+        let pinned = tokens(&text)?;
+        dialect::close(&text, &pinned, &clock, &mut edits);
+        dialect::cut(&pinned, &clock, query.limits.max_rows.saturating_add(1), &mut edits);
+        text = edits.apply(&text);
         let mut edits = Edits::default();
         window::narrow(&tokens(&text)?, &clock, &mut edits);
         text = edits.apply(&text);
@@ -114,6 +119,8 @@ mod tests {
         {
             assert!(root.contains(part), "{part}: {root}");
         }
+        let nested = admit(&query("RETURN datetime({epochMillis: datetime().epochMillis})"), Dialect::Embedded);
+        assert!(!nested.unwrap().text.contains("datetime()"));
         let neo4j = admit(&query(DESIGN_QUERIES[0].1), Dialect::Neo4j).unwrap().text;
         assert!(neo4j.contains("datetime('2024-01-15T09:30:00Z')") && neo4j.contains("[:TRIGGERED*]"), "{neo4j}");
     }

@@ -134,11 +134,14 @@ struct EdgeFate {
     link: Option<PropMap>,
 }
 
+/// Relations of one kind by the keys of their ends.
+type Edges = BTreeMap<(String, String), EdgeFate>;
+
 /// What lies between two barriers.
 #[derive(Default)]
 struct Part {
     nodes: BTreeMap<NodeRef, (BTreeSet<String>, PropMap)>,
-    edges: BTreeMap<(Label, Relation, Label), BTreeMap<(String, String), EdgeFate>>,
+    edges: BTreeMap<(Label, Relation, Label), Edges>,
 }
 
 impl Part {

@@ -3,6 +3,8 @@
 //! A store that is not configured shows as ignored with the reason, never as ok. The embedded one needs nothing; a
 //! case that only it can have (folders, kills) stands in `conformance/folder.rs`.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
 #[path = "conformance/cases.rs"]
 mod cases;
 #[path = "conformance/folder.rs"]

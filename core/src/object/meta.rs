@@ -183,6 +183,15 @@ impl Meta {
             .max_by_key(|(_, t)| *t)
     }
 
+    /// Fields that differ from what was last applied, as the readers noted them; empty where that is not known.
+    pub fn differs_from_applied(&self) -> impl Iterator<Item = &str> {
+        self.annotations
+            .get("tapio.dev/differs-from-applied")
+            .into_iter()
+            .flat_map(|t| t.split(','))
+            .filter(|f| !f.is_empty())
+    }
+
     /// The newest time that the metadata carries.
     pub fn newest_time(&self) -> Option<Time> {
         let managed = self.managed_fields.iter().filter_map(|m| *m.time).max();

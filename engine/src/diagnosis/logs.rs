@@ -91,7 +91,7 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::Dns,
-        r"(?i)no such host|name or service not known|temporary failure in name resolution|UnknownHostException|getaddrinfo|ENOTFOUND|EAI_AGAIN|could not resolve host|server misbehaving|NXDOMAIN|name resolution|failed to resolve|bad address|nodename nor servname|Name does not resolve",
+        r"(?i)no such host|lookup [\w.-]+(?: on \S+)?: .*(?:i/o timeout|timed out|refused|unreachable)|name or service not known|temporary failure in name resolution|UnknownHostException|getaddrinfo|ENOTFOUND|EAI_AGAIN|could not resolve host|server misbehaving|NXDOMAIN|name resolution|failed to resolve|bad address|nodename nor servname|Name does not resolve",
     ),
     (Class::Refused, r"(?i)connection refused|ECONNREFUSED|actively refused|connect failed: refused"),
     (
@@ -173,26 +173,46 @@ fn is_no_log(lines: &[String]) -> bool {
             || lines[0].contains("previous terminated container"))
 }
 
-/// The error lines of one container, newest first: of the current run, then of the previous one; at most `max`.
+/// The error lines of a pod's containers (or of one), newest first: of the current run, then of the previous one; at
+/// most `max`.
 pub fn errors<'a>(p: &PodFacts<'a>, container: Option<&str>, max: usize) -> Vec<ErrorLine<'a>> {
-    let history = &p.entry.history;
     let mut out = Vec::new();
+    scan(p, container, |l| {
+        out.push(l);
+        out.len() < max
+    });
+    out
+}
+
+/// The newest error line of one of these classes.
+pub fn newest_of<'a>(p: &PodFacts<'a>, container: Option<&str>, classes: &[Class]) -> Option<ErrorLine<'a>> {
+    let mut found = None;
+    scan(p, container, |l| {
+        if classes.contains(&l.class) {
+            found = Some(l);
+        }
+        found.is_none()
+    });
+    found
+}
+
+/// Walks error lines, newest first, as long as `more` says so.
+fn scan<'a>(p: &PodFacts<'a>, container: Option<&str>, mut more: impl FnMut(ErrorLine<'a>) -> bool) {
+    let history = &p.entry.history;
     for previous in [false, true] {
         for ((name, prev), tail) in &history.logs {
             if *prev != previous || container.is_some_and(|c| c != name) || is_no_log(&tail.lines) {
                 continue;
             }
-            for text in tail.lines.iter().rev() {
-                if out.len() >= max {
-                    return out;
-                }
-                if let Some(class) = class_of(text) {
-                    out.push(ErrorLine { class, text, container: name, at: tail.at });
+            for (text, class) in tail.lines.iter().zip(&tail.classes).rev() {
+                if let Some(class) = *class
+                    && !more(ErrorLine { class, text, container: name, at: tail.at })
+                {
+                    return;
                 }
             }
         }
     }
-    out
 }
 
 /// The most telling error line of a container: a known class before any other, newer before older.

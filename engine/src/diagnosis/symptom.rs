@@ -76,7 +76,8 @@ pub struct Symptom {
     pub says: String,
     /// Since when.
     pub since: Time,
-    /// When it begins to count.
+    /// When it begins to count. One that never does by itself ([`Trouble::LogErrors`], [`Trouble::Alert`]) still leads
+    /// mechanisms to what they look for.
     pub counts_from: Time,
 }
 
@@ -148,6 +149,12 @@ fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
         }
         return;
     }
+    // A polite program ends an eviction with exit 0 and phase Succeeded; then only the Event tells.
+    let evicted = p.notes(&["Evicted"]).next_back().filter(|n| p.pod.is_finished() && view.age(n.last) < 1_800);
+    if let Some(n) = evicted {
+        add(Trouble::Evicted, None, format!("{name} was evicted: {}", shorten(&n.message, 300)), n.first, 0);
+        return;
+    }
     if p.pod.status.reason == "Evicted" {
         let text = shorten(&p.pod.status.message, 300);
         add(Trouble::Evicted, None, format!("{name} was evicted: {text}"), p.entry.updated.min(view.now), 0);
@@ -187,6 +194,17 @@ fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
         }
     }
     of_readiness(view, p, &mut add);
+    if let Some(l) = super::logs::telling(p, None).filter(|l| !matches!(l.class, super::logs::Class::Other)) {
+        let says = format!("container {} of {name} logs errors: {}", l.container, shorten(l.text.trim(), 200));
+        out.push(Symptom {
+            object: p.key().clone(),
+            trouble: Trouble::LogErrors,
+            container: Some(l.container.to_owned()),
+            says,
+            since: l.at,
+            counts_from: Time::MAX,
+        });
+    }
 }
 
 type Add<'a> = &'a mut dyn FnMut(Trouble, Option<&str>, String, Time, i64);
@@ -267,6 +285,11 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
         return;
     }
     let healthy_again = c.is_running() && c.status.ready;
+    // Ready for longer than a minute, and for twice as long as it lived before: what it waited for has come.
+    let lived = (*t.finished_at).zip(*t.started_at).map_or(0, |(f, s)| f.since(s) / SECOND);
+    if healthy_again && c.running_since().is_some_and(|s| view.age(s) >= 60.max(2 * lived)) {
+        return;
+    }
     if t.reason == "OOMKilled" {
         let says = format!("{who} was killed for memory ({runs}×)");
         add(Trouble::OomKilled, Some(c.name()), says, since, if runs >= 2 { 0 } else { 2 });

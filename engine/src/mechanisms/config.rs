@@ -195,6 +195,16 @@ fn content_change(view: &View, key: &ObjectRef) -> Option<(Time, Vec<FieldChange
     }
     let object = view.world.live(key)?;
     let created = (*object.meta.creation_timestamp)?;
+    let applied: Vec<String> =
+        object.meta.differs_from_applied().filter(|f| f.starts_with("data.")).map(str::to_owned).collect();
+    if !applied.is_empty() && object.meta.managed_fields.is_empty() {
+        // Changed by other means than apply, nobody says when: since it was made.
+        let changes = applied
+            .into_iter()
+            .map(|field| FieldChange { field, before: None, after: None, by: None, at: None })
+            .collect();
+        return Some((created, changes, None));
+    }
     let (by, at) = object
         .meta
         .managed_fields
@@ -221,7 +231,7 @@ fn keys_of(set: &str) -> Vec<String> {
 
 fn content(view: &View, key: &ObjectRef, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     let Some((at, changes, event)) = content_change(view, key) else { return };
-    if view.now.since(at) > 6 * 60 * MINUTE {
+    if view.now.since(at) > 6 * 60 * MINUTE && changes.iter().any(|c| c.at.is_some()) {
         return;
     }
     let relation = if key.kind == "ConfigMap" { Relation::Mounts } else { Relation::UsesSecret };
@@ -289,6 +299,7 @@ fn consumer(
         .collect();
     let began_after = starts.iter().any(|t| t.plus(slack) >= at) || (starts.is_empty() && p.created() >= at);
     let reads_at_start = !u.way.follows_changes();
+    let undated = changes.iter().all(|c| c.at.is_none());
     let failed_before = s.since.plus(slack) < at
         || exits
             .iter()
@@ -304,6 +315,10 @@ fn consumer(
     if u.way.follows_changes() && s.since.since(at) > 5 * MINUTE && !names_key && bad_config.is_none() && !began_after {
         return None;
     }
+    // Without a date, what the log says must do.
+    if undated && !names_key && bad_config.is_none() {
+        return None;
+    }
     let revision = view.last_template_change(&p.workload).filter(|_| view.is_newest(p));
     let other_change = revision.is_some_and(|(began, diff)| {
         began.plus(5 * MINUTE) >= at
@@ -315,9 +330,9 @@ fn consumer(
     let how = if reads_at_start { "read at start" } else { "followed by the mounted volume" };
     let how_many = consumers.iter().filter(|c| c.workload == p.workload).count();
     let summary = format!(
-        "{} of {key} changed {}{who}; {} ({how_many} pods, {how}) fails since",
+        "{} of {key} changed{}{who}; {} ({how_many} pods, {how}) fails since",
         fields.join(", "),
-        at.clock(),
+        if undated { " after it was applied".to_owned() } else { format!(" {}", at.clock()) },
         p.workload
     );
     let mut h = Hypothesis::new("config-content-invalid", key.clone(), at, Proof::Inferred, summary)

@@ -332,7 +332,9 @@ fn hook(view: &View, p: &PodFacts, s: &Symptom) -> Hypothesis {
 }
 
 fn ephemeral(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
-    let text = p.pod.status.message.to_lowercase();
+    let noted = p.notes(&["Evicted"]).next_back();
+    let message = noted.map_or(p.pod.status.message.as_str(), |n| n.message.as_str());
+    let text = message.to_lowercase();
     let own = text.contains("ephemeral local storage usage exceeds")
         || text.contains("exceeded its local ephemeral storage limit")
         || text.contains("usage of emptydir volume");
@@ -347,7 +349,7 @@ fn ephemeral(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
             p,
             s,
             Proof::Stated,
-            format!("{} writes more than its ephemeral-storage limit: {}", p.workload, p.pod.status.message),
+            format!("{} writes more than its ephemeral-storage limit: {message}", p.workload),
         )
         .via("limit/request")
         .supported(u32::from(!changes.is_empty()))

@@ -112,6 +112,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         out.extend(credentials(view, p, s));
         out.extend(database(view, p, s));
     }
+    configured(view, symptoms, out);
 }
 
 /// What an error says about an address: no Service of that name, or no such port of it.
@@ -226,8 +227,11 @@ fn configured_at(view: &View, p: &PodFacts, e: &Endpoint) -> (Vec<tapio_core::an
 }
 
 fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
-    let errors = logs::errors(p, s.container.as_deref(), 60);
-    let line = errors.iter().find(|e| e.class == Class::Authentication)?;
+    let line = logs::newest_of(p, s.container.as_deref(), &[Class::Authentication])?;
+    // A server's log tells of others who were refused; only who fails by it is meant.
+    if s.trouble == Trouble::LogErrors {
+        return None;
+    }
     let secret = view.world.out(p.key(), Relation::UsesSecret).into_iter().find(|e| !e.history.changes.is_empty());
     let changes: Vec<_> =
         secret.map(|e| e.history.changes.iter().map(|c| c.change.clone()).collect()).unwrap_or_default();
@@ -252,11 +256,10 @@ fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
 }
 
 fn database(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
-    let errors = logs::errors(p, s.container.as_deref(), 60);
-    let line = errors.iter().find(|e| matches!(e.class, Class::ReadOnlyDatabase | Class::TooManyConnections))?;
+    let line = logs::newest_of(p, s.container.as_deref(), &[Class::ReadOnlyDatabase, Class::TooManyConnections])?;
     let id =
         if line.class == Class::ReadOnlyDatabase { "database-read-only" } else { "database-connections-exhausted" };
-    let target = callee(view, p)?;
+    let target = callee(view, p, line.class)?;
     let what = if id == "database-read-only" { "refuses writes" } else { "has no connection left" };
     Some(
         Hypothesis::new(
@@ -275,19 +278,53 @@ fn database(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     )
 }
 
-/// The Service that a workload's configuration names as its database, by its well-known ports.
-fn callee(view: &View, p: &PodFacts) -> Option<ObjectRef> {
+/// The database that a workload suffers from: the workload behind a Service on a database's port. Its own log saying the
+/// same counts most, then being named by the sufferer; one that only others name, who are well, is not it.
+fn callee(view: &View, p: &PodFacts, class: Class) -> Option<ObjectRef> {
     let named = endpoints::named_by(view, p);
-    let database = |o: &&ObjectRef| {
-        view.world.live(o).and_then(|x| x.as_service()).is_some_and(|s| {
-            s.spec.ports.iter().any(|x| matches!(x.port, 3306 | 5432 | 27017 | 6379 | 1433 | 1521 | 33060))
+    let mut best: Option<(i32, ObjectRef)> = None;
+    for (key, f) in &view.services {
+        let port =
+            f.service.spec.ports.iter().any(|x| matches!(x.port, 3306 | 5432 | 27017 | 6379 | 1433 | 1521 | 33060));
+        if !port || key.ns() != p.key().ns() || f.pods.is_empty() {
+            continue;
+        }
+        let pods: Vec<&PodFacts> = f.pods.iter().filter_map(|k| view.pods.get(k)).collect();
+        let Some(first) = pods.first() else { continue };
+        if first.workload == p.workload {
+            return Some(p.workload.clone());
+        }
+        let own = pods.iter().any(|x| logs::newest_of(x, None, &[class]).is_some());
+        let mine = named.contains(key);
+        let others = view.pods.values().any(|x| {
+            x.workload != p.workload
+                && x.workload != first.workload
+                && logs::newest_of(x, None, &[class]).is_none()
+                && environment_names(view, x, key)
+        });
+        let score = 4 * i32::from(own) + 3 * i32::from(mine) - 2 * i32::from(others && !mine);
+        if best.as_ref().is_none_or(|(b, _)| score > *b) {
+            best = Some((score, first.workload.clone()));
+        }
+    }
+    best.filter(|(score, _)| *score >= 0).map(|(_, o)| o)
+}
+
+/// Whether a pod's environment names a Service, or one that stands for the same pods.
+fn environment_names(view: &View, p: &PodFacts, service: &ObjectRef) -> bool {
+    let values = p.pod.spec.containers.iter().flat_map(|c| &c.env).map(|v| v.value.as_str()).filter(|v| !v.is_empty());
+    let mut hosts = values.flat_map(endpoints::addresses);
+    hosts.any(|e| {
+        endpoints::resolve(view, p.key().ns(), &e.host).is_some_and(|o| {
+            let same = |a: &ObjectRef| view.services.get(a).map(|f| f.pods.clone()).unwrap_or_default();
+            o == *service || (!same(&o).is_empty() && same(&o).iter().any(|x| same(service).contains(x)))
         })
-    };
-    named.iter().find(database).cloned()
+    })
 }
 
 /// Refusals and timeouts towards one address that nothing explains.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    hidden_address(view, left, out);
     for s in left.iter().filter(|s| is_failing(s)) {
         let Some(p) = view.pods.get(&s.object) else { continue };
         let errors = logs::errors(p, s.container.as_deref(), 30);
@@ -300,7 +337,8 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
         else {
             continue;
         };
-        if target == *p.key() || view.services.get(&target).is_some_and(|f| f.pods.contains(p.key())) {
+        // What runs in this cluster has a cause of its own, seen or not: naming it would only move the question.
+        if target.kind == "Pod" || view.services.contains_key(&target) {
             continue;
         }
         out.push(
@@ -319,4 +357,199 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .next(kubectl("describe", &target)),
         );
     }
+}
+
+/// A workload that cannot connect, to an address that is hidden in a Secret or ConfigMap: no one else has the trouble, so
+/// it is its own address that is wrong.
+fn hidden_address(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in left.iter().filter(|s| matches!(s.trouble, Trouble::Crashing | Trouble::Unready)) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let Some(line) = logs::telling(p, s.container.as_deref())
+            .filter(|l| matches!(l.class, Class::Refused | Class::Network | Class::Timeout | Class::Dns))
+        else {
+            continue;
+        };
+        let uses = crate::world::uses::uses(&p.pod.spec);
+        let addressed = uses.iter().find(|u| {
+            u.way != crate::world::uses::Way::PullSecret
+                && (u.keys.iter().any(|k| names_address(k))
+                    || keys_of(view, &u.target(p.key().ns())).iter().any(|k| names_address(k)))
+        });
+        let Some(u) = addressed else { continue };
+        let same = left
+            .iter()
+            .filter(|x| x.trouble == s.trouble)
+            .filter_map(|x| view.pods.get(&x.object))
+            .filter(|x| x.workload != p.workload && logs::telling(x, None).is_some_and(|l| l.class == line.class))
+            .map(|x| x.workload.clone())
+            .collect::<std::collections::BTreeSet<_>>();
+        let id = if line.class == Class::Dns { "dependency-address-wrong" } else { "dependency-port-wrong" };
+        let target = u.target(p.key().ns());
+        out.push(
+            Hypothesis::new(
+                id,
+                p.workload.clone(),
+                s.since,
+                Proof::Residual,
+                format!(
+                    "{} cannot connect to what {target} tells it, and nobody else has the trouble: {}",
+                    p.workload,
+                    shorten(line.text.trim(), 160)
+                ),
+            )
+            .explaining([s.object.clone()])
+            .counting_from(s.counts_from)
+            .via("dependency")
+            .supported(2)
+            .with([
+                view.logged(&s.object, Some(line.at), line.container, line.text),
+                view.state(&target, None, format!("{} is read from {target}", u.keys.join(", "))),
+            ])
+            .unless("other workloads have the same trouble", !same.is_empty())
+            .next(kubectl("describe", &target)),
+        );
+    }
+}
+
+/// Whether a key's name says that its value is an address.
+fn names_address(key: &str) -> bool {
+    let k = key.to_ascii_lowercase();
+    ["host", "port", "addr", "url", "uri", "endpoint", "dsn", "server"].iter().any(|w| k.contains(w))
+}
+
+fn keys_of(view: &View, o: &ObjectRef) -> Vec<String> {
+    match view.world.live(o).map(|x| &x.body) {
+        Some(tapio_core::object::Body::Secret(x)) => x.data.keys().cloned().collect(),
+        Some(tapio_core::object::Body::ConfigMap(x)) => x.data.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Addresses in environments that contradict the cluster, and what other workloads have under the same name: found
+/// without any symptom of the caller's own, since many callers only log.
+fn configured(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    // What each variable holds, over all workloads of a namespace.
+    let mut by_name: BTreeMap<(String, String), Vec<(ObjectRef, Endpoint)>> = BTreeMap::new();
+    let mut seen: std::collections::BTreeSet<(ObjectRef, String)> = std::collections::BTreeSet::new();
+    for p in view.pods.values().filter(|p| !p.is_leaving() && !p.pod.is_finished() && view.is_newest(p)) {
+        for c in &p.pod.spec.containers {
+            for v in c.env.iter().filter(|v| !v.value.is_empty()) {
+                if !seen.insert((p.workload.clone(), v.name.clone())) {
+                    continue;
+                }
+                if let [e] = endpoints::addresses(&v.value).as_slice()
+                    && e.port.is_some()
+                {
+                    by_name
+                        .entry((p.key().ns().to_owned(), v.name.clone()))
+                        .or_default()
+                        .push((p.workload.clone(), e.clone()));
+                }
+            }
+        }
+    }
+    for ((ns, name), list) in &by_name {
+        for (workload, e) in list {
+            let Some(p) = view.pods_of(workload).next() else { continue };
+            let Some(f) = fault(view, p, e) else { continue };
+            let twins: Vec<&(ObjectRef, Endpoint)> = list
+                .iter()
+                .filter(|(w, x)| w != workload && x != e && endpoints::resolve(view, ns, &x.host).is_some())
+                .collect();
+            let near = nearest_service(view, ns, e);
+            let wrong = match &f {
+                Fault::NoPort { .. } => true,
+                Fault::NoService { known, .. } => known.is_none(),
+            };
+            // A dangling address alone may be an optional feature's: something must say what it should have been.
+            let port = matches!(f, Fault::NoPort { .. });
+            if !wrong || (twins.is_empty() && near.is_none() && !port) {
+                continue;
+            }
+            let id = if port { "dependency-port-wrong" } else { "dependency-address-wrong" };
+            let should = twins
+                .first()
+                .map(|(w, x)| format!("{w} has {}:{}", x.host, x.port.unwrap_or(0)))
+                .or_else(|| near.as_ref().map(|s| format!("{s} exists")));
+            let at = p.created();
+            let own: Vec<ObjectRef> = view
+                .pods_of(workload)
+                .filter(|x| symptoms.iter().any(|s| s.object == *x.key() && is_failing(s)))
+                .map(|x| x.key().clone())
+                .collect();
+            let (changes, _) = configured_at(view, p, e);
+            let what = if port { "and the Service has no such port" } else { "and there is no such Service" };
+            out.push(
+                Hypothesis::new(
+                    id,
+                    workload.clone(),
+                    at,
+                    Proof::Inferred,
+                    format!(
+                        "{name} of {workload} is {}:{}, {what}{}",
+                        e.host,
+                        e.port.unwrap_or(0),
+                        should.as_ref().map(|s| format!(" ({s})")).unwrap_or_default()
+                    ),
+                )
+                .explaining(own.iter().cloned())
+                .counting_from(at.plus(5 * tapio_core::time::SECOND))
+                .via("dependency")
+                .supported(
+                    u32::from(!twins.is_empty())
+                        + u32::from(near.is_some())
+                        + u32::from(!changes.is_empty())
+                        + u32::from(!own.is_empty()),
+                )
+                .changed(changes)
+                .with([view.state(
+                    workload,
+                    Some(at),
+                    format!("environment variable {name} is {}:{}", e.host, e.port.unwrap_or(0)),
+                )])
+                .unless("the address answers", false)
+                .next(undo(workload)),
+            );
+        }
+    }
+}
+
+/// A Service of the namespace with that port whose name is nearly the host's: one contains the other, or few letters
+/// differ.
+fn nearest_service(view: &View, ns: &str, e: &Endpoint) -> Option<ObjectRef> {
+    let (name, space) = endpoints::service_name(ns, &e.host)?;
+    view.world
+        .in_namespace("Service", &space)
+        .filter(|o| o.as_service().is_some_and(|s| s.spec.ports.iter().any(|x| Some(x.port) == e.port)))
+        .find(|o| {
+            let known = &o.key.name;
+            let part = known.len() >= 4
+                && name.len() >= 4
+                && (name.starts_with(known.as_str()) || known.starts_with(name.as_str()));
+            *known != name && (part || letters_apart(known, &name) <= 1 + known.len() / 8)
+        })
+        .map(|o| o.key.clone())
+}
+
+/// Insertions, deletions, exchanges and swaps of neighbours that turn one name into another.
+fn letters_apart(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let cost = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
 }

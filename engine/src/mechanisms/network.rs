@@ -284,8 +284,7 @@ fn resolver(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     if !(off || extra) {
         return None;
     }
-    let errors = logs::errors(p, s.container.as_deref(), 60);
-    let line = errors.iter().find(|e| e.class == Class::Dns)?;
+    let line = logs::newest_of(p, None, &[Class::Dns])?;
     let changes: Vec<_> = view
         .last_template_change(&p.workload)
         .filter(|_| view.is_newest(p))
@@ -329,6 +328,8 @@ fn cluster_dns(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         let Some(first) = sick.first() else { continue };
         let Some(p) = view.pods.get(&first.object) else { continue };
         let since = sick.iter().map(|s| s.since).min().unwrap_or(view.now);
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        let node_down = view.world.live(&node).and_then(|o| o.as_node()).is_some_and(|n| !n.is_ready());
         let failing: Vec<ObjectRef> = symptoms
             .iter()
             .filter(|s| is_failing(s))
@@ -359,7 +360,7 @@ fn cluster_dns(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             view.state(&key, Some(since), format!("{key} has no ready pod")),
             view.state(&first.object, Some(first.since), first.says.clone()),
         ])
-        .unless("look-ups succeed from other pods", false)
+        .unless("the nodes of its pods are not ready", node_down)
         .next(kubectl("describe", &p.workload));
         if let Some(l) = line {
             h = h.with([view.logged(&first.object, Some(l.at), l.container, l.text)]);

@@ -223,6 +223,8 @@ fn decide(view: &View, p: &PodFacts, said: &[Reason], nodes: &[&Object]) -> Opti
             r.text.contains("node-role.kubernetes.io/") || only_control_plane_tainted(nodes, &p.pod.spec.tolerations)
         }
         "node-cordoned" => cordoned_before(view, p, nodes).is_none(),
+        // A node that satisfies what the pod asks for: the selector only narrows the choice.
+        "node-affinity-unsatisfied" => nodes.iter().any(|n| selector_matches(&p.pod.spec, n)),
         _ => false,
     };
     let mut acting: Vec<&(&'static str, &Reason)> = known.iter().filter(|(id, r)| !standing(id, r)).collect();

@@ -267,8 +267,9 @@ fn ports(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypothes
             continue;
         };
         let callers = callers(view, key);
+        let differs = s.object.meta.differs_from_applied().any(|f| f.starts_with("spec.ports"));
         // A declared port is only a hint: somebody must be refused, or the Service was edited so.
-        if down.is_none() && callers.is_empty() && changed.is_empty() && late.is_none() {
+        if down.is_none() && callers.is_empty() && changed.is_empty() && late.is_none() && !differs {
             continue;
         }
         let passes = ready
@@ -282,13 +283,19 @@ fn ports(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypothes
             .or(down.map(|d| d.since))
             .unwrap_or(view.now);
         let mut h = Hypothesis::new(id, key.clone(), since, Proof::Stated, why.clone())
-            .counting_from(since.plus(2 * SECOND))
+            // What a probe or a caller already suffers from needs no waiting.
+            .counting_from(if down.is_some() || differs || !callers.is_empty() {
+                since
+            } else {
+                since.plus(2 * SECOND)
+            })
             .via("port/protocol edit")
             .supported(
                 u32::from(!changed.is_empty())
                     + u32::from(down.is_some())
                     + u32::from(!callers.is_empty())
-                    + u32::from(passes),
+                    + u32::from(passes)
+                    + u32::from(differs),
             )
             .with([view.state(key, Some(since), why)])
             .with(changed.iter().map(|c| view.changed(key, c, None)))

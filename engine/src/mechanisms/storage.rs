@@ -324,7 +324,7 @@ fn unplaced(view: &View, s: &Symptom) -> Option<Hypothesis> {
         .via("volume")
         .with([evidence()])
         // A refused create is the cause of a missing claim; the quota family proposes it.
-        .doubted(u32::from(super::quota::has_storage_quota(view, s.object.ns())) * 2)
+        .unless("a quota on storage of the namespace refused it", super::quota::has_storage_quota(view, s.object.ns()))
         .unless(format!("{missing} exists"), false)
         .next(kubectl("get", &missing)),
     )
@@ -355,9 +355,7 @@ fn attach_conflict(view: &View, s: &Symptom) -> Option<Hypothesis> {
 /// A failing container whose errors say that a file may not be touched, or that the disk is full.
 fn refused_file(view: &View, s: &Symptom) -> Option<Hypothesis> {
     let p = view.pods.get(&s.object)?;
-    let c = s.container.as_deref();
-    let lines = logs::errors(p, c, 40);
-    let line = lines.iter().find(|l| matches!(l.class, Class::FilePermission | Class::DiskFull))?;
+    let line = logs::newest_of(p, s.container.as_deref(), &[Class::FilePermission, Class::DiskFull])?;
     let spec = p.pod.spec.container(line.container)?;
     // A path that the line names, under one of the mounts.
     let mount = spec
@@ -373,7 +371,18 @@ fn refused_file(view: &View, s: &Symptom) -> Option<Hypothesis> {
     let context = spec.security_context.as_ref().or(p.pod.spec.security_context.as_ref());
     let settings =
         context.is_some_and(|x| x.read_only_root_filesystem == Some(true) || x.run_as_user.is_some_and(|u| u != 0));
+    // A relative path is one in the working folder, which in most images is the data volume's mount.
+    let data = spec.volume_mounts.iter().any(|m| {
+        p.pod.spec.volumes.iter().any(|v| {
+            v.name == m.name
+                && (v.host_path.is_some()
+                    || v.persistent_volume_claim.is_some()
+                    || v.empty_dir.is_some()
+                    || v.nfs.is_some())
+        })
+    });
     if mount.is_none()
+        && !(data && settings)
         && (path.is_none()
             || (!settings && id == "volume-permission-denied" && !line.text.to_lowercase().contains("read-only")))
     {

@@ -215,12 +215,13 @@ impl Diff<'_> {
 
     fn template(&mut self, old: &PodTemplate, new: &PodTemplate) {
         self.walk(EventKind::TemplateChanged, "spec.template.spec", &old.spec, &new.spec);
-        self.walk(
-            EventKind::SelectorChanged,
-            "spec.template.metadata.labels",
-            &old.metadata.labels,
-            &new.metadata.labels,
-        );
+        // The hash names the revision; it is no part of what anybody wrote.
+        let own = |t: &PodTemplate| {
+            let mut l = t.metadata.labels.clone();
+            l.retain(|k, _| k != "pod-template-hash" && k != "controller-revision-hash");
+            l
+        };
+        self.walk(EventKind::SelectorChanged, "spec.template.metadata.labels", &own(old), &own(new));
         let (a, b) = (&old.metadata.annotations, &new.metadata.annotations);
         self.walk(EventKind::TemplateChanged, "spec.template.metadata.annotations", a, b);
     }

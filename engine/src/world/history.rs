@@ -99,6 +99,8 @@ pub struct Exit {
 pub struct LogTail {
     /// Oldest first.
     pub lines: Vec<String>,
+    /// Per line, what kind of error it is; none for a line that is none.
+    pub classes: Vec<Option<crate::diagnosis::logs::Class>>,
     /// When they were read.
     pub at: Time,
 }
@@ -161,8 +163,11 @@ impl History {
         let first = e.note("first").and_then(|t| Time::parse(t).ok()).unwrap_or(e.timestamp).min(e.timestamp);
         let container = e.k8s.as_ref().and_then(|k| k.container.clone());
         let reason = e.note("reason").unwrap_or_default();
+        // The sentence names its object first; here that is known.
+        let about = e.object().map(|o| format!("{o}: ")).unwrap_or_default();
+        let message = e.message.strip_prefix(&about).unwrap_or(&e.message);
         if let Some(n) =
-            self.notes.iter_mut().find(|n| n.reason == reason && n.message == e.message && n.container == container)
+            self.notes.iter_mut().find(|n| n.reason == reason && n.message == message && n.container == container)
         {
             n.first = n.first.min(first);
             if e.timestamp >= n.last {
@@ -175,7 +180,7 @@ impl History {
                 kind: e.kind,
                 reason: reason.to_owned(),
                 warning: e.note("type") == Some("Warning"),
-                message: e.message.clone(),
+                message: message.to_owned(),
                 container,
                 component: e.note("component").unwrap_or_default().to_owned(),
                 first,

@@ -52,8 +52,7 @@ impl Clock<'_> {
     /// Reads an instant at token `i`: the index after it, the instant, and whether it is to be written out.
     pub(crate) fn instant(&self, tokens: &[Token<'_>], i: usize) -> Option<(usize, Time, bool)> {
         let (mut next, mut time, mut changed) = self.base(tokens, i)?;
-        loop {
-            let Some(sign) = tokens.get(next).filter(|t| t.sign("+") || t.sign("-")) else { break };
+        while let Some(sign) = tokens.get(next).filter(|t| t.sign("+") || t.sign("-")) {
             let Some((after, micros)) = self.span(tokens, next + 1) else { break };
             let binds_tighter = |t: &Token<'_>| ["*", "/", "%", "^", "."].iter().any(|s| t.sign(s));
             if tokens.get(after).is_some_and(binds_tighter) {

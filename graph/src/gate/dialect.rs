@@ -25,12 +25,24 @@ pub const MAX_HOPS: u32 = 30;
 /// Elements that all `range()`s of a query may have together, multiplied.
 pub const MAX_RANGE: u64 = 1_000_000;
 
-/// Collects the replacements.
+/// Looks at the ranges.
 ///
 /// # Errors
 /// [`StoreError::Refused`] for ranges that may fill the memory.
-pub(crate) fn close(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>, edits: &mut Edits) -> Result<(), StoreError> {
-    let mut ranges = 1u64;
+pub(crate) fn check_ranges(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>) -> Result<(), StoreError> {
+    let mut elements = 1u64;
+    for i in (0..tokens.len()).filter(|&i| function(tokens, i, "range")) {
+        elements = elements.saturating_mul(range(text, tokens, i, clock)?);
+        if elements > MAX_RANGE {
+            let what = format!("the ranges of a query may have {MAX_RANGE} elements together, shorten them");
+            return Err(refused(text, tokens[i].start, &what));
+        }
+    }
+    Ok(())
+}
+
+/// Collects the replacements.
+pub(crate) fn close(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>, edits: &mut Edits) {
     for i in 0..tokens.len() {
         let t = &tokens[i];
         if t.sign("[") && i > 0 && (tokens[i - 1].sign("-") || tokens[i - 1].sign("<-")) {
@@ -43,20 +55,13 @@ pub(crate) fn close(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>, edits: 
             let seed = blake3::hash(format!("{} {i} {text}", clock.at).as_bytes()).to_hex();
             let (a, b, c, d, e) = (&seed[..8], &seed[8..12], &seed[13..16], &seed[17..20], &seed[20..32]);
             edits.replace(t.start, tokens[i + 2].end(), format!("'{a}-{b}-4{c}-8{d}-{e}'"));
-        } else if function(tokens, i, "elementId") {
-            if let Some(close) = closing(tokens, i + 1) {
-                edits.replace(t.start, t.end(), "toString(id");
-                edits.replace(tokens[close].end(), tokens[close].end(), ")");
-            }
-        } else if function(tokens, i, "range") {
-            ranges = ranges.saturating_mul(range(text, tokens, i, clock)?);
-            if ranges > MAX_RANGE {
-                let what = format!("the ranges of a query may have {MAX_RANGE} elements together, shorten them");
-                return Err(refused(text, t.start, &what));
-            }
+        } else if function(tokens, i, "elementId")
+            && let Some(close) = closing(tokens, i + 1)
+        {
+            edits.replace(t.start, t.end(), "toString(id");
+            edits.replace(tokens[close].end(), tokens[close].end(), ")");
         }
     }
-    Ok(())
 }
 
 /// `*` and `*2..` in the relation that begins at the bracket `open`.
@@ -218,7 +223,8 @@ mod tests {
         let params = BTreeMap::new();
         let clock = Clock { at: Time::MIN, params: &params, inline_params: true };
         let mut edits = Edits::default();
-        close(text, &tokens(text).unwrap(), &clock, &mut edits)?;
+        check_ranges(text, &tokens(text).unwrap(), &clock)?;
+        close(text, &tokens(text).unwrap(), &clock, &mut edits);
         Ok(edits.apply(text))
     }
 

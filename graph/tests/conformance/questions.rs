@@ -195,7 +195,7 @@ fn windows(store: &dyn GraphStore) {
     }
     changes.push(set(Label::Event, "timeless", vec![("type", "pod_restart".into())]));
     write(store, changes);
-    for _ in 0..40 {
+    for _ in 0..5 {
         let since = noon().plus(-i64::try_from(random(4_000_000)).unwrap());
         let until = since.plus(i64::try_from(random(2_000_000)).unwrap());
         for (pattern, filter) in [

@@ -1,0 +1,139 @@
+//! `cargo xtask ci`: the lanes, each with its title, its time and, where it did not run, the reason.
+//!
+//! A lane that cannot run says SKIPPED and why; it never says ok. With `CI=true` a skip of a lane that has to run
+//! there is a failure.
+
+mod table;
+mod tests;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::process::run_cargo;
+use crate::{bench, boundaries, docs};
+use table::{Ended, Row};
+
+/// What a lane does.
+enum Work {
+    /// Cargo with these arguments and environment.
+    Cargo(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// Cargo's tests; their counts are added up.
+    Tests(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// A task of this program.
+    Task(fn(&Path) -> Result<()>),
+}
+
+struct Lane {
+    name: &'static str,
+    title: &'static str,
+    work: Work,
+    /// Why it cannot run here, where it cannot.
+    missing: fn(&Path) -> Option<String>,
+    /// Whether it has to run in CI.
+    required: bool,
+}
+
+const fn lane(name: &'static str, title: &'static str, work: Work) -> Lane {
+    Lane { name, title, work, missing: nothing_missing, required: true }
+}
+
+fn nothing_missing(_: &Path) -> Option<String> {
+    None
+}
+
+/// Cheap lanes first, so that a small slip is told early; lanes of one profile side by side.
+const LANES: &[Lane] = &[
+    lane("format", "formatting", Work::Cargo(&["fmt", "--all", "--check"], &[])),
+    lane("boundaries", "folders, purity, names, licences", Work::Task(boundaries::run)),
+    lane("docs", "generated references are current", Work::Task(|root| docs::run(root, true))),
+    lane("test", "the README's test command", Work::Tests(&["test", "--workspace", "--locked"], &[])),
+    lane(
+        "fuzz",
+        "damaged input to the readers, 20 s",
+        Work::Tests(&["test", "--locked", "-p", "tapio-collectors", "--test", "fuzz"], &[("TAPIO_FUZZ_SECS", "20")]),
+    ),
+    Lane {
+        name: "scenarios",
+        title: "recorded stories through the binary",
+        work: Work::Tests(&["test", "--locked", "-p", "tapio", "--test", "scenarios"], &[]),
+        missing: |root| absent(root, "cli/tests/scenarios.rs"),
+        required: false,
+    },
+    lane(
+        "clippy",
+        "lints of the whole workspace",
+        Work::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]),
+    ),
+    lane(
+        "rustdoc",
+        "documentation builds without a warning",
+        Work::Cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
+    ),
+    Lane {
+        name: "demo",
+        title: "the README's first command",
+        work: Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[]),
+        missing: |root| absent(root, "cli/src/cmd/demo.rs"),
+        required: false,
+    },
+    lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None))),
+    Lane {
+        name: "deny",
+        title: "licences, advisories and sources by cargo-deny",
+        work: Work::Cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"], &[]),
+        missing: |root| {
+            let there = crate::process::output(root, &crate::process::cargo(), &["deny", "--version"]).is_ok();
+            (!there).then(|| "cargo-deny is not installed; licences and sources are checked by boundaries".to_owned())
+        },
+        required: false,
+    },
+];
+
+fn absent(root: &Path, path: &str) -> Option<String> {
+    (!root.join(path).exists()).then(|| format!("{path} is not there"))
+}
+
+/// Runs the lanes whose name contains `only`.
+///
+/// # Errors
+/// Where a lane failed, or was skipped although it has to run in CI.
+pub(crate) fn run(root: &Path, only: Option<&str>) -> Result<()> {
+    let in_ci = std::env::var("CI").is_ok_and(|v| v == "true");
+    let mut rows = Vec::new();
+    let mut counts = tests::Counts::default();
+    for lane in LANES.iter().filter(|l| only.is_none_or(|o| l.name.contains(o))) {
+        println!("\n==== {}: {} ====", lane.name, lane.title);
+        let start = Instant::now();
+        let ended = match (lane.missing)(root) {
+            Some(why) if in_ci && lane.required => Ended::Failed(format!("had to run in CI: {why}")),
+            Some(why) => Ended::Skipped(why),
+            None => match work(root, &lane.work, &mut counts) {
+                Ok(()) => Ended::Ok,
+                Err(e) => Ended::Failed(format!("{e:#}")),
+            },
+        };
+        println!("---- {}: {} in {:.1} s", lane.name, ended.word(), start.elapsed().as_secs_f64());
+        rows.push(Row { name: lane.name, title: lane.title, ended, secs: start.elapsed().as_secs_f64() });
+    }
+    if rows.is_empty() {
+        let names: Vec<&str> = LANES.iter().map(|l| l.name).collect();
+        bail!("no lane of that name; there are {}", names.join(", "));
+    }
+    table::print(&rows);
+    counts.print();
+    let failed = rows.iter().filter(|r| matches!(r.ended, Ended::Failed(_))).count();
+    if failed > 0 {
+        bail!("{failed} of {} lanes failed", rows.len());
+    }
+    Ok(())
+}
+
+fn work(root: &Path, work: &Work, counts: &mut tests::Counts) -> Result<()> {
+    match work {
+        Work::Cargo(args, env) => run_cargo(root, args, env),
+        Work::Tests(args, env) => tests::run(root, args, env, counts),
+        Work::Task(task) => task(root),
+    }
+}
