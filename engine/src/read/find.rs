@@ -71,10 +71,12 @@ pub fn canonical(world: &World, word: &str) -> Option<String> {
         if let Some(stem) = kind.strip_suffix('y') {
             forms.push(format!("{stem}ies"));
         }
-        forms.contains(&word) || aliases.contains(&word.as_str()) || (word.contains('.') && {
-            let first = word.split('.').next().unwrap_or(&word);
-            first == short || first == format!("{short}s")
-        })
+        forms.contains(&word)
+            || aliases.contains(&word.as_str())
+            || (word.contains('.') && {
+                let first = word.split('.').next().unwrap_or(&word);
+                first == short || first == format!("{short}s")
+            })
     };
     // Exact kinds of the input first: a group in the word must not be lost.
     if let Some(k) = world.kinds().find(|k| k.to_lowercase() == word) {
@@ -164,9 +166,13 @@ mod tests {
 
     fn world() -> World {
         let mut w = World::default();
-        for (kind, ns, name) in
-            [("Pod", "a", "cart-1"), ("Pod", "b", "cart-1"), ("Pod", "a", "pay"), ("Widget", "a", "w"), ("Node", "", "n1")]
-        {
+        for (kind, ns, name) in [
+            ("Pod", "a", "cart-1"),
+            ("Pod", "b", "cart-1"),
+            ("Pod", "a", "pay"),
+            ("Widget", "a", "w"),
+            ("Node", "", "n1"),
+        ] {
             let json = format!(r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"{ns}"}}}}"#);
             w.apply(Object::parse(&json).unwrap(), Time::MIN);
         }

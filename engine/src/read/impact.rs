@@ -214,10 +214,9 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
             by_pods(pods, "claims", Effect::AtOnce);
         }
         "StorageClass" => {
-            let of_class = |o: &&tapio_core::object::Object| {
-                matches!(&o.body, Body::Claim(c) if c.spec.storage_class_name.as_deref() == Some(&object.name))
-            };
-            let claims: Vec<ObjectRef> = world.all("PersistentVolumeClaim").filter(of_class).map(|o| o.key.clone()).collect();
+            let of_class = |o: &&tapio_core::object::Object| matches!(&o.body, Body::Claim(c) if c.spec.storage_class_name.as_deref() == Some(&object.name));
+            let claims: Vec<ObjectRef> =
+                world.all("PersistentVolumeClaim").filter(of_class).map(|o| o.key.clone()).collect();
             let pods = claims.iter().flat_map(|c| world.into(c, Relation::Claims)).map(|e| e.key.clone()).collect();
             by_pods(pods, "claims of this class", Effect::NextStart);
         }

@@ -82,13 +82,16 @@ pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> (Vec
             });
         };
         let id: String = i.id.to_string().chars().take(8).collect();
-        add(i.opened_at, format!("incident {id} opened: {}", cause.map_or("cause unknown", |c| c.summary.as_str())), i.severity);
+        add(
+            i.opened_at,
+            format!("incident {id} opened: {}", cause.map_or("cause unknown", |c| c.summary.as_str())),
+            i.severity,
+        );
         if let (IncidentState::Resolved, Some(at)) = (i.state, i.resolved_at) {
             add(at, format!("incident {id} resolved"), Severity::Info);
         }
     }
-    let mut list: Vec<Item> =
-        items.into_iter().filter(|i| span.since.is_none_or(|s| i.at >= s)).collect();
+    let mut list: Vec<Item> = items.into_iter().filter(|i| span.since.is_none_or(|s| i.at >= s)).collect();
     let over = match span.limit {
         0 => 0,
         n => list.len().saturating_sub(n),

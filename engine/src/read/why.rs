@@ -47,10 +47,7 @@ pub fn why(engine: &EventProcessor, object: &ObjectRef) -> Answer {
         .filter_map(|s| {
             let symptom = unexplained.iter().find(|x| s.explains.contains(&x.trouble))?;
             let needed = s.part("Required").unwrap_or_default();
-            Some(LookedFor {
-                mechanism: s.id.to_owned(),
-                why_not: format!("{}: not seen: {needed}", symptom.object),
-            })
+            Some(LookedFor { mechanism: s.id.to_owned(), why_not: format!("{}: not seen: {needed}", symptom.object) })
         })
         .collect();
     Answer { verdict, root_causes, incidents, looked_for, gaps: whole.gaps }
@@ -81,9 +78,7 @@ fn concerns(r: &Root, object: &ObjectRef, around: &BTreeSet<ObjectRef>) -> bool 
 
 fn is_part(i: &Incident, object: &ObjectRef, around: &BTreeSet<ObjectRef>) -> bool {
     let by_cause = i.root_cause.as_ref().is_some_and(|c| {
-        c.object == *object
-            || c.impact.contains(object)
-            || c.path.iter().any(|s| s.from == *object || s.to == *object)
+        c.object == *object || c.impact.contains(object) || c.path.iter().any(|s| s.from == *object || s.to == *object)
     });
     by_cause || i.symptoms.iter().any(|s| around.contains(&s.object))
 }
@@ -158,11 +153,14 @@ pub fn claims(engine: &EventProcessor, object: &ObjectRef) -> Vec<Claimed> {
     for i in engine.answer().incidents.iter().filter(|i| is_part(i, object, &around)) {
         if let Some(c) = &i.root_cause {
             let from = NodeRef { label: tapio_core::ontology::Label::Incident, key: i.id.to_string() };
-            let to = NodeRef {
-                label: tapio_core::ontology::Label::of_kind(&c.object.kind),
-                key: c.object.name.clone(),
-            };
-            out.push(Claimed { from, relation: Relation::RootCause, to, says: format!("{} of {}", c.mechanism, c.object) });
+            let to =
+                NodeRef { label: tapio_core::ontology::Label::of_kind(&c.object.kind), key: c.object.name.clone() };
+            out.push(Claimed {
+                from,
+                relation: Relation::RootCause,
+                to,
+                says: format!("{} of {}", c.mechanism, c.object),
+            });
         }
     }
     out
