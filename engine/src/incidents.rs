@@ -15,6 +15,7 @@ use tapio_core::unified::Severity;
 
 use crate::answer::root_cause;
 use crate::diagnosis::explain::{Explanation, Root};
+use crate::diagnosis::hypothesis::Proof;
 use crate::diagnosis::symptom::{self, Trouble};
 use crate::diagnosis::view::View;
 
@@ -24,6 +25,8 @@ const HEALTH: i64 = 30 * SECOND;
 const UNKNOWN_AFTER: i64 = 30 * SECOND;
 /// Time within which a fault that comes back is the same incident.
 const REOPEN: i64 = 10 * MINUTE;
+/// Time that what a cause had hit may take to recover after the cause has gone.
+const AFTERMATH: i64 = 5 * MINUTE;
 /// Incidents kept; the oldest resolved ones go first.
 const MAX_INCIDENTS: usize = 2_000;
 /// Symptoms kept per incident.
@@ -51,6 +54,19 @@ struct Tracked {
     objects: BTreeSet<ObjectRef>,
     /// Since when nothing of it is wrong.
     well_since: Option<Time>,
+    /// Everything that its cause reached when it was last seen.
+    reached: BTreeSet<ObjectRef>,
+    /// Whether the cause is one that is seen to go: Kubernetes states it, or objects contradict each other.
+    stated: bool,
+    /// When its cause was last seen.
+    active_at: Time,
+}
+
+impl Tracked {
+    /// Whether the cause was stated, is gone, and what it had hit may still be recovering.
+    fn is_aftermath(&self, now: Time) -> bool {
+        self.stated && self.active_at < now && now.since(self.active_at) <= AFTERMATH
+    }
 }
 
 /// All incidents of a cluster.
@@ -81,6 +97,9 @@ impl Incidents {
         let mut touched: BTreeSet<Id> = BTreeSet::new();
         for root in &explanation.roots {
             let home = view.world.workload_of(&root.hypothesis.root);
+            if self.is_aftermath_of_another(root, &home, now) {
+                continue;
+            }
             let matches = self.matching(root, &home, explanation, view);
             let cause = root_cause(view, root);
             let severity = severity(view, root);
@@ -102,7 +121,15 @@ impl Incidents {
                     root.symptoms.iter().map(|s| s.object.clone()).chain([root.hypothesis.root.clone()]).collect();
                 touched.insert(incident.id);
                 done.push((incident.id, Transition::Opened));
-                self.list.push(Tracked { incident, home: Some(home), objects, well_since: None });
+                self.list.push(Tracked {
+                    incident,
+                    home: Some(home),
+                    objects,
+                    well_since: None,
+                    reached: root.reach.keys().cloned().collect(),
+                    stated: root.hypothesis.proof == Proof::Stated,
+                    active_at: now,
+                });
                 continue;
             };
             // Later ones that turn out to be the same fold into the first.
@@ -132,7 +159,10 @@ impl Incidents {
             });
             if yields {
                 t.incident.root_cause = Some(cause);
+                t.stated = root.hypothesis.proof == Proof::Stated;
+                t.reached = root.reach.keys().cloned().collect();
                 t.home = Some(home);
+                t.active_at = now;
             }
             t.incident.symptoms = merged(&t.incident.symptoms, symptoms);
             t.objects.extend(root.symptoms.iter().map(|s| s.object.clone()));
@@ -148,6 +178,16 @@ impl Incidents {
         self.health(view, explanation, &touched, &mut done);
         self.bound();
         done
+    }
+
+    /// Whether a residual cause is only what is left of another cause that has just gone.
+    fn is_aftermath_of_another(&self, root: &Root, home: &ObjectRef, now: Time) -> bool {
+        root.hypothesis.proof == Proof::Residual
+            && self.list.iter().any(|t| {
+                t.is_aftermath(now)
+                    && t.home.as_ref() != Some(home)
+                    && root.symptoms.iter().all(|s| t.reached.contains(&s.object))
+            })
     }
 
     /// Incidents that this root is the cause of, the oldest first: the same root; or what they were opened for is now
@@ -198,7 +238,11 @@ impl Incidents {
         done: &mut Vec<(Id, Transition)>,
     ) {
         let mut groups: BTreeMap<ObjectRef, Vec<&symptom::Symptom>> = BTreeMap::new();
-        for s in &explanation.unexplained {
+        for s in explanation
+            .unexplained
+            .iter()
+            .filter(|s| !self.list.iter().any(|t| t.is_aftermath(view.now) && t.reached.contains(&s.object)))
+        {
             groups.entry(view.world.workload_of(&s.object)).or_default().push(s);
         }
         for (home, list) in groups {
@@ -241,7 +285,15 @@ impl Incidents {
             touched.insert(incident.id);
             done.push((incident.id, Transition::Opened));
             let objects = list.iter().map(|s| s.object.clone()).chain([home]).collect();
-            self.list.push(Tracked { incident, home: None, objects, well_since: None });
+            self.list.push(Tracked {
+                incident,
+                home: None,
+                objects,
+                well_since: None,
+                reached: BTreeSet::new(),
+                stated: false,
+                active_at: view.now,
+            });
         }
     }
 
@@ -264,7 +316,8 @@ impl Incidents {
             if touched.contains(&t.incident.id) {
                 continue;
             }
-            if t.objects.iter().any(|o| sick.contains(o)) {
+            // A stated cause that is gone is over, even while what it had hit still recovers.
+            if t.objects.iter().any(|o| sick.contains(o)) && !t.is_aftermath(view.now) {
                 t.well_since = None;
                 continue;
             }

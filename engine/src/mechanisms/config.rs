@@ -104,6 +104,9 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::ConfigError | Trouble::VolumesPending)) {
         out.extend(reference(view, s));
     }
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Crashing) {
+        out.extend(named_value(view, s));
+    }
     for kind in ["ConfigMap", "Secret"] {
         for entry in view.world.entries(kind) {
             if entry.is_live() {
@@ -178,6 +181,70 @@ fn reference(view: &View, s: &Symptom) -> Option<Hypothesis> {
     }
     let verb = if key.is_some() { "describe" } else { "get" };
     Some(h.changed(changes).changed(brought).next(kubectl(verb, &target)).next(kubectl("describe", &s.object)))
+}
+
+/// A container that ends with a complaint about a value, and the value comes from a ConfigMap or Secret: nobody needs to
+/// have seen the change.
+fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
+    let p = view.pods.get(&s.object)?;
+    let name = s.container.as_deref()?;
+    let spec = p.pod.spec.container(name)?;
+    let line = logs::newest_of(p, Some(name), &[Class::BadConfig])?;
+    let ns = p.key().ns();
+    let source = spec.env.iter().filter(|v| v.name.len() > 2 && mentions(line.text, &v.name)).find_map(|v| {
+        let from = v.value_from.as_ref()?;
+        let map = from.config_map_key_ref.as_ref().map(|r| ("ConfigMap", r));
+        let (kind, r) = map.or_else(|| from.secret_key_ref.as_ref().map(|r| ("Secret", r)))?;
+        Some((ObjectRef::new(kind, ns, &r.name), r.key.clone(), v.name.clone()))
+    });
+    let whole = || {
+        spec.env_from.iter().find_map(|f| {
+            let r = f.config_map_ref.as_ref()?;
+            let key = ObjectRef::new("ConfigMap", ns, &r.name);
+            let Body::ConfigMap(c) = &view.world.live(&key)?.body else { return None };
+            let k = c.data.keys().find(|k| k.len() > 2 && mentions(line.text, k))?;
+            Some((key.clone(), k.clone(), k.clone()))
+        })
+    };
+    let (key, field, variable) = source.or_else(whole)?;
+    view.world.live(&key)?;
+    // Another change of this revision that touches the container would be the nearer cause.
+    let other = view
+        .last_template_change(&p.workload)
+        .filter(|_| view.is_newest(p))
+        .is_some_and(|(_, d)| d.iter().any(|c| !c.field.contains("annotations") && !c.field.contains("labels")));
+    let well = view.pods_of(&p.workload).any(|o| o.key() != p.key() && o.pod.is_ready());
+    Some(
+        Hypothesis::new(
+            "config-content-invalid",
+            key.clone(),
+            s.since,
+            Proof::Inferred,
+            format!(
+                "{} ends because of the value of {variable}, which is {field} of {key}: {}",
+                p.workload,
+                line.text.trim()
+            ),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("config-env")
+        .supported(u32::from(well))
+        .with([
+            view.logged(&s.object, Some(line.at), line.container, line.text),
+            view.state(&key, None, format!("{variable} of container {name} is read from {field}")),
+        ])
+        .unless("the same revision brought another change", other)
+        .next(kubectl("describe", &key)),
+    )
+}
+
+/// Whether a text names a word as a whole.
+fn mentions(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(i, w)| {
+        let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
+        edge(text[..i].chars().next_back()) && edge(text[i + w.len()..].chars().next())
+    })
 }
 
 /// A change of the content, seen as it happened or told by managedFields: when, and what.

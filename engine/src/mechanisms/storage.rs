@@ -382,7 +382,7 @@ fn refused_file(view: &View, s: &Symptom) -> Option<Hypothesis> {
         })
     });
     if mount.is_none()
-        && !(data && settings)
+        && !(data && (settings || path.is_none()))
         && (path.is_none()
             || (!settings && id == "volume-permission-denied" && !line.text.to_lowercase().contains("read-only")))
     {
