@@ -2,7 +2,7 @@
 
 mod dump;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -67,7 +67,7 @@ const BENCHES: &[Bench] = &[
 ///
 /// # Errors
 /// Where one fails.
-pub(crate) fn run(root: &Path, quick: bool, only: Option<&str>) -> Result<()> {
+pub(crate) fn run(root: &Path, quick: bool, tapio: Option<PathBuf>, only: Option<&str>) -> Result<()> {
     let wanted = |name: &str| only.is_none_or(|o| name.contains(o));
     let mut ran = 0;
     for b in BENCHES.iter().filter(|b| wanted(b.name)) {
@@ -83,7 +83,7 @@ pub(crate) fn run(root: &Path, quick: bool, only: Option<&str>) -> Result<()> {
     if wanted("dump") {
         ran += 1;
         println!("\n== dump: `tapio analyze` of generated dumps, release ==");
-        dump::run(root, quick)?;
+        dump::run(root, quick, tapio)?;
     }
     if ran == 0 {
         let names: Vec<&str> = BENCHES.iter().map(|b| b.name).chain(["dump"]).collect();

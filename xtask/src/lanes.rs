@@ -78,7 +78,7 @@ const LANES: &[Lane] = &[
         missing: |root| absent(root, "cli/src/cmd/demo.rs"),
         required: false,
     },
-    lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None))),
+    lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {
         name: "deny",
         title: "licences, advisories and sources by cargo-deny",

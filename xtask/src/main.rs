@@ -36,6 +36,9 @@ enum Task {
         /// Seconds instead of minutes; the figures only show that it works.
         #[arg(long)]
         quick: bool,
+        /// Another binary than this workspace's release build, for `dump`.
+        #[arg(long)]
+        tapio: Option<PathBuf>,
         /// Only benches whose name contains this.
         only: Option<String>,
     },
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
         Task::Boundaries => boundaries::run(&root),
         Task::Docs { check } => docs::run(&root, check),
         Task::Eval(args) => eval::run(&root, &args),
-        Task::Bench { quick, only } => bench::run(&root, quick, only.as_deref()),
+        Task::Bench { quick, tapio, only } => bench::run(&root, quick, tapio, only.as_deref()),
         Task::Ci { only } => lanes::run(&root, only.as_deref()),
     };
     match done {

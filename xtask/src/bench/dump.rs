@@ -17,8 +17,8 @@ const RESIDENT_MIB: f64 = 300.0;
 /// How much longer ten times the objects may take.
 const TIMES: f64 = 12.0;
 
-pub(super) fn run(root: &Path, quick: bool) -> Result<()> {
-    let binary = release_binary(root)?;
+pub(super) fn run(root: &Path, quick: bool, tapio: Option<PathBuf>) -> Result<()> {
+    let binary = tapio.map_or_else(|| release_binary(root), Ok)?;
     let runs = if quick { 5 } else { 40 };
     println!("{:>8} {:>8} {:>9} {:>9} {:>9} {:>9}", "objects", "MiB", "p50 ms", "p95 ms", "max ms", "RSS MiB");
     let small = row(root, &binary, OBJECTS, runs)?;
@@ -102,7 +102,7 @@ fn put(path: &Path, value: &Value) -> Result<usize> {
     }
     // Indented, as kubectl writes it.
     let text = serde_json::to_string_pretty(value)?;
-    std::fs::write(PathBuf::from(path), &text)?;
+    std::fs::write(path, &text)?;
     Ok(text.len())
 }
 
