@@ -1,5 +1,7 @@
 //! The commands as their users run them: what they print, and how they end.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "cli/bad_input.rs"]
 mod bad_input;
 #[path = "cli/manual.rs"]

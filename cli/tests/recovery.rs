@@ -1,5 +1,7 @@
 //! Killed at any moment and started again, a replay ends in the same state: the same answer bytes, the same graph.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "cli/running.rs"]
 mod running;
 
@@ -174,6 +176,10 @@ fn folders_that_are_not_ours_newer_or_in_use_are_left_alone() {
     fs::write(newer.join("tapio.json"), "{\"format\": 99, \"else\": []}").unwrap();
     run(&["replay", text(&input), "--data-dir", text(&newer)]).failed(3, "use the newer tapio");
     run(&["incidents", "--data-dir", text(dir.path())]).failed(2, "is no data folder");
+    let lost = dir.path().join("lost");
+    run(&["replay", text(&input), "--data-dir", text(&lost), "-q"]).ok();
+    fs::remove_file(lost.join("log.sqlite")).unwrap();
+    run(&["replay", text(&input), "--data-dir", text(&lost)]).failed(3, "put its log.sqlite back");
     let used = dir.path().join("used");
     let args = ["replay", text(&input), "--data-dir", text(&used), "--speed", "1", "-q"];
     let mut child = tapio(&args).stdout(Stdio::null()).spawn().unwrap();

@@ -18,6 +18,8 @@ const EVIDENCE: usize = 8;
 const SAYS: usize = 240;
 /// Names of what is hit there.
 const NAMES: usize = 6;
+/// Columns below which names and words share one.
+const NARROW: usize = 90;
 /// Causes in full there.
 const CAUSES: usize = 3;
 /// Symptoms without a cause, and mechanisms looked for, there.
@@ -202,8 +204,10 @@ fn evidence(screen: &Screen, c: &RootCause, wide: bool, out: &mut String) {
     for e in c.evidence.iter().take(most) {
         let at = e.at.map_or_else(String::new, |t| when(t, day));
         // The object stands beside it already.
-        let says = e.says.replacen(&format!("{}: ", e.object), "", 1);
-        t.row([at, near(&e.object, &c.object), cut(&says, wide)]);
+        let says = cut(&e.says.replacen(&format!("{}: ", e.object), "", 1), wide);
+        let object = near(&e.object, &c.object);
+        // In a narrow terminal a column for names would leave none for words.
+        if screen.width < NARROW { t.row([at, format!("{object}: {says}")]) } else { t.row([at, object, says]) }
     }
     out.push_str(&t.lay_out(screen.width, Overflow::Wrap, screen.paint));
     more(c.evidence.len(), most, "piece", out);

@@ -34,7 +34,7 @@ pub(crate) fn list(screen: &Screen, incidents: &[&Incident], wide: bool, indent:
             None => ("unknown".to_owned(), first_object(i), first_words(i)),
         };
         let id = if wide { i.id.to_string() } else { short(i) };
-        let opened = format!("{} {}", date(i.opened_at), i.opened_at.clock());
+        let opened = if wide { moment(i.opened_at) } else { when(i.opened_at, None) };
         let mut row = vec![id, opened, state, i.severity.to_string(), mechanism, object];
         if wide {
             row.push(summary);

@@ -135,6 +135,17 @@ impl Folder {
         Ok(())
     }
 
+    /// Refuses a log that is not the one that the notes tell of; `last` is its last position.
+    pub(crate) fn check_log(&self, last: u64) -> Outcome {
+        match self.notes.inputs.iter().map(|i| i.last.unwrap_or(i.first.saturating_sub(1))).max() {
+            Some(noted) if noted > last => Err(Failure::Unreachable(format!(
+                "the event log of {} ends at {last}, and {noted} events were noted; put its log.sqlite back, or replay into a new folder",
+                self.dir.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The first position behind `cursor` at which an input was at its end.
     pub(crate) fn next_end(&self, cursor: u64) -> Option<u64> {
         self.ends().filter(|e| *e > cursor).min()

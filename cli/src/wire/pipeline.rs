@@ -138,6 +138,7 @@ impl<'a> Pipeline<'a> {
         let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
         block_on(graph.ensure_schema())??;
         let last = block_on(log.stats())??.last.0;
+        folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
         let fold = Fold::restore(session, &log, rebuild)?;
         let cursor = fold.cursor;
@@ -283,6 +284,7 @@ pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
     let log = SqliteLog::open(folder.log(), session.config.log)?;
     let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
     let last = block_on(log.stats())??.last.0;
+    folder.check_log(last)?;
     let told = block_on(log.committed(CONSUMER))??.0;
     let mut fold = Fold::restore(session, &log, false)?;
     while fold.cursor < last || fold.must_finish(&folder) {

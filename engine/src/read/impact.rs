@@ -125,8 +125,9 @@ fn of_config(view: &View, object: &ObjectRef) -> Vec<Reader> {
             }
         }
     }
-    let mut merged: BTreeMap<(ObjectRef, Option<String>, Way, bool), (BTreeSet<String>, BTreeSet<String>)> =
-        BTreeMap::new();
+    type Use = (ObjectRef, Option<String>, Way, bool);
+    // One line a way, whatever the keys: what people ask is who, how and when.
+    let mut merged: BTreeMap<Use, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
     for ((reader, container, way, keys, optional), pods) in found {
         let slot = merged.entry((reader, container, way, optional)).or_default();
         slot.0.extend(keys);
