@@ -56,8 +56,8 @@ pub(crate) struct Global {
     /// File of settings; see `check config`
     #[arg(long, global = true, value_name = "FILE", env = "TAPIO_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// When to colour
-    #[arg(long, global = true, value_name = "WHEN")]
+    /// When to colour: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, global = true, value_name = "WHEN", hide_possible_values = true)]
     pub(crate) color: Option<Colour>,
     /// Say nothing beside the answer: no progress, no notes
     #[arg(short, long, global = true)]

@@ -125,10 +125,12 @@ fn as_plugin() -> bool {
 fn command() -> clap::Command {
     let command = Cli::command();
     if !as_plugin() {
-        return command;
+        return command.bin_name("tapio");
     }
     let renamed = |c: clap::Command| match c.get_after_help().map(ToString::to_string) {
-        Some(text) => c.after_help(text.replace("  tapio ", "  kubectl tapio ").replace("&& tapio", "&& kubectl tapio")),
+        Some(text) => {
+            c.after_help(text.replace("  tapio ", "  kubectl tapio ").replace("&& tapio", "&& kubectl tapio"))
+        }
         None => c,
     };
     renamed(command).bin_name("kubectl tapio").mut_subcommands(renamed)

@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) log: SqliteConfig,
     /// The graph of a data folder.
     pub(crate) graph: GraphSettings,
+    /// How a data folder is filled.
+    pub(crate) replay: ReplaySettings,
     /// Bounds of users' queries.
     pub(crate) query: QuerySettings,
     /// Form of the output.
@@ -45,6 +47,22 @@ impl GraphSettings {
     /// As the store takes them.
     pub(crate) fn embedded(&self) -> EmbeddedConfig {
         EmbeddedConfig { readers: self.readers }
+    }
+}
+
+/// How a data folder is filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ReplaySettings {
+    /// Events after which the engine's state is saved; a killed replay takes at most so many again.
+    pub(crate) checkpoint_events: u64,
+    /// Seconds of work after which it is saved, too.
+    pub(crate) checkpoint_secs: u64,
+}
+
+impl Default for ReplaySettings {
+    fn default() -> Self {
+        ReplaySettings { checkpoint_events: 50_000, checkpoint_secs: 30 }
     }
 }
 

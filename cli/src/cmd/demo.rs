@@ -27,8 +27,8 @@ const CYPHER: &str = "\
 MATCH (i:Incident)-[r:ROOT_CAUSE]->(cause)
 OPTIONAL MATCH (i)-[:BEGAN_WITH]->(first:Event)-[t:TRIGGERED]->(symptom:Event)-[:AFFECTS]->(hit)
 RETURN r.mechanism AS mechanism, cause.name AS cause, first.message AS first_event,
-       t.via AS via, symptom.type AS symptom, hit.name AS hit
-ORDER BY mechanism, cause, symptom, hit
+       t.via AS via, symptom.type AS triggered, hit.name AS hit, count(symptom) AS times
+ORDER BY mechanism, cause, first_event, via, triggered, hit
 LIMIT 12";
 
 #[derive(clap::Args, Debug)]

@@ -41,7 +41,8 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         }
         [] => {
             let all: Vec<&Incident> = answer.incidents.iter().take(10).collect();
-            let hint = if all.is_empty() { "there is none at all".to_owned() } else { format!("there are {}", ids(&all)) };
+            let hint =
+                if all.is_empty() { "there is none at all".to_owned() } else { format!("there are {}", ids(&all)) };
             Err(Failure::NotFound(format!("no incident {}; {hint}", args.id)))
         }
         many => Err(Failure::input(format!("{} is the beginning of {}; give more of it", args.id, ids(many)))),

@@ -83,8 +83,9 @@ fn typed(text: &str) -> Cell {
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let text = match (&args.file, args.cypher.as_deref()) {
-        (Some(f), _) => std::fs::read_to_string(f)
-            .map_err(|e| Failure::input(format!("cannot read query {}: {e}", f.display())))?,
+        (Some(f), _) => {
+            std::fs::read_to_string(f).map_err(|e| Failure::input(format!("cannot read query {}: {e}", f.display())))?
+        }
         (None, Some("-")) => {
             if args.place.from.iter().any(|p| p.as_os_str() == "-") {
                 return Err(Failure::input("standard input cannot be both the query and the input; use -f FILE"));

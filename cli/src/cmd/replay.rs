@@ -149,7 +149,12 @@ fn in_folder(
             None => session.note(&format!("{} is in {} already, nothing to append", names.join(", "), dir.display())),
             Some(had) => {
                 if had > 0 {
-                    session.note(&format!("{} of {} are in {} already", count_of(had), names.join(", "), dir.display()));
+                    session.note(&format!(
+                        "{} of {} are in {} already",
+                        count_of(had),
+                        names.join(", "),
+                        dir.display()
+                    ));
                 }
                 (summary, ended) = fill(&mut pipeline, args, feed, had, stop, &mut letters, story)?;
             }

@@ -77,8 +77,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         Since::At(t) => t,
         Since::Before(micros) => known.engine.newest().plus(-micros),
     });
-    let (items, left_out) =
-        timeline(&known.engine, &object, Span { since, related: args.related, limit: args.limit });
+    let (items, left_out) = timeline(&known.engine, &object, Span { since, related: args.related, limit: args.limit });
     let told = Told { object: &object, items: &items, left_out };
     let format = session.screen.format(args.out.output);
     session.screen.show(format, &told, |wide| lay_out(&session.screen, &object, &items, left_out, wide))

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapio_core::answer::{Answer, Gap, Verdict};
-use tapio_core::ontology::Relation;
 use tapio_core::object::ObjectRef;
+use tapio_core::ontology::Relation;
 use tapio_core::ports::{Cell, GraphStore, Limits, Query};
 use tapio_core::time::Time;
 use tapio_engine::EventProcessor;
@@ -102,7 +102,9 @@ fn lacking(engine: &EventProcessor, graph: &EmbeddedGraph, object: &ObjectRef) -
 
 fn holds(graph: &EmbeddedGraph, c: &Claimed, at: Time) -> Outcome<bool> {
     let text = match c.relation {
-        Relation::Triggered => "MATCH (a:Event {id: $from})-[r:TRIGGERED]->(b:Event {id: $to}) RETURN r.via AS via LIMIT 1".to_owned(),
+        Relation::Triggered => {
+            "MATCH (a:Event {id: $from})-[r:TRIGGERED]->(b:Event {id: $to}) RETURN r.via AS via LIMIT 1".to_owned()
+        }
         _ => format!(
             "MATCH (a:{} {{id: $from}})-[r:{}]->(b:{}) WHERE b.name = $to RETURN r.mechanism AS mechanism LIMIT 1",
             c.from.label, c.relation, c.to.label

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use tapio_core::answer::{Answer, Incident, IncidentState, RootCause, Verdict};
+use tapio_core::answer::{Answer, Incident, IncidentState, RootCause, Symptom, Verdict};
 use tapio_core::object::ObjectRef;
 use tapio_core::time::Time;
 use tapio_engine::EventProcessor;
@@ -25,13 +24,15 @@ const CAUSES: usize = 3;
 const SYMPTOMS: usize = 10;
 
 /// What was looked at, for answers that say that nothing was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     objects: usize,
     pods: usize,
     nodes: usize,
     events: usize,
     logs: usize,
+    /// Symptoms that nothing explains, whether or not they have lasted long enough for an incident.
+    unexplained: Vec<Symptom>,
 }
 
 impl Scope {
@@ -49,6 +50,9 @@ impl Scope {
                 s.logs += e.history.logs.len();
             }
         }
+        let ours = |o: &ObjectRef| namespace.is_none_or(|n| o.ns() == n);
+        let left = engine.explanation().unexplained.iter().filter(|x| ours(&x.object));
+        s.unexplained = left.map(|x| Symptom { object: x.object.clone(), says: x.says.clone(), at: x.since }).collect();
         s
     }
 
@@ -59,11 +63,7 @@ impl Scope {
             n => format!("the logs of {}", count(n, "container run")),
         };
         let pods = count(self.pods, "pod");
-        format!(
-            "{} ({pods}{nodes}), {}, {logs}",
-            count(self.objects, "object"),
-            count(self.events, "event")
-        )
+        format!("{} ({pods}{nodes}), {}, {logs}", count(self.objects, "object"), count(self.events, "event"))
     }
 }
 
@@ -102,7 +102,10 @@ fn healthy(screen: &Screen, answer: &Answer, scope: &Scope, out: &mut String) {
 fn unknown(screen: &Screen, answer: &Answer, scope: &Scope, wide: bool, out: &mut String) {
     let open: Vec<&Incident> =
         answer.incidents.iter().filter(|i| i.state == IncidentState::Open && i.root_cause.is_none()).collect();
-    let symptoms: Vec<_> = open.iter().flat_map(|i| &i.symptoms).collect();
+    let mut symptoms: Vec<&Symptom> = open.iter().flat_map(|i| &i.symptoms).collect();
+    if symptoms.is_empty() {
+        symptoms.extend(&scope.unexplained);
+    }
     out.push_str(&format!("{}\n", screen.paint.doubtful("something is wrong, and its cause is unknown")));
     out.push_str("  no mechanism has the evidence that it needs; a guess would help nobody\n");
     if !symptoms.is_empty() {
@@ -198,7 +201,9 @@ fn evidence(screen: &Screen, c: &RootCause, wide: bool, out: &mut String) {
     let mut t = Table::new(&[]).indented(2);
     for e in c.evidence.iter().take(most) {
         let at = e.at.map_or_else(String::new, |t| when(t, day));
-        t.row([at, near(&e.object, &c.object), cut(&e.says, wide)]);
+        // The object stands beside it already.
+        let says = e.says.replacen(&format!("{}: ", e.object), "", 1);
+        t.row([at, near(&e.object, &c.object), cut(&says, wide)]);
     }
     out.push_str(&t.lay_out(screen.width, Overflow::Wrap, screen.paint));
     more(c.evidence.len(), most, "piece", out);
@@ -321,7 +326,6 @@ fn cut(says: &str, wide: bool) -> String {
     let says = clean(says);
     if wide { says } else { shorten(&says, SAYS) }
 }
-
 
 fn more(all: usize, shown: usize, what: &str, out: &mut String) {
     if all > shown {

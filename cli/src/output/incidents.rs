@@ -20,8 +20,9 @@ pub(crate) fn short(i: &Incident) -> String {
 
 /// One line an incident.
 pub(crate) fn list(screen: &Screen, incidents: &[&Incident], wide: bool, indent: usize) -> String {
-    let head: &[&str] = &["ID", "OPENED", "STATE", "SEVERITY", "CAUSE", "OBJECT", "SUMMARY"];
-    let mut t = Table::new(head).indented(indent);
+    // The sentence is worth a line of its own; `incident ID` has it, and wide.
+    let head = ["ID", "OPENED", "STATE", "SEVERITY", "CAUSE", "OBJECT", "SUMMARY"];
+    let mut t = Table::new(&head[..if wide { 7 } else { 6 }]).indented(indent);
     for i in incidents {
         let state = match (i.state, i.resolved_at) {
             (IncidentState::Open, _) => "open".to_owned(),
@@ -34,7 +35,11 @@ pub(crate) fn list(screen: &Screen, incidents: &[&Incident], wide: bool, indent:
         };
         let id = if wide { i.id.to_string() } else { short(i) };
         let opened = format!("{} {}", date(i.opened_at), i.opened_at.clock());
-        t.row([id, opened, state, i.severity.to_string(), mechanism, object, summary]);
+        let mut row = vec![id, opened, state, i.severity.to_string(), mechanism, object];
+        if wide {
+            row.push(summary);
+        }
+        t.row(row);
     }
     t.lay_out(screen.width, if wide { Overflow::Keep } else { Overflow::Cut }, screen.paint)
 }
@@ -59,7 +64,11 @@ pub(crate) fn one(screen: &Screen, i: &Incident, wide: bool) -> String {
         }
     }
     let day = i.symptoms.iter().map(|s| s.at).min();
-    out.push_str(&format!("\n{}{}\n", p.strong("symptoms"), day.map(|d| p.faint(&format!("  {}, UTC", date(d)))).unwrap_or_default()));
+    out.push_str(&format!(
+        "\n{}{}\n",
+        p.strong("symptoms"),
+        day.map(|d| p.faint(&format!("  {}, UTC", date(d)))).unwrap_or_default()
+    ));
     let mut t = Table::new(&[]).indented(2);
     let most = if wide { usize::MAX } else { SYMPTOMS };
     for s in i.symptoms.iter().take(most) {

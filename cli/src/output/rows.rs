@@ -5,10 +5,10 @@ use tapio_core::ports::{Cell, Rows};
 
 use super::table::{Overflow, Table};
 use super::text::clean;
+use super::text::count;
 use super::{Screen, json, yaml};
 use crate::args::RowFormat;
 use crate::error::Failure;
-use super::text::count;
 
 /// Rows in the form asked for.
 pub(crate) fn lay_out(screen: &Screen, rows: &Rows, format: RowFormat) -> Result<String, Failure> {
@@ -93,7 +93,10 @@ mod tests {
     fn csv_quotes_what_it_must() {
         let rows = Rows {
             columns: vec!["a".into(), "b".into()],
-            rows: vec![vec![Cell::Text("x,\"y\"".into()), Cell::Null], vec![Cell::Int(1), Cell::List(vec![Cell::Int(2)])]],
+            rows: vec![
+                vec![Cell::Text("x,\"y\"".into()), Cell::Null],
+                vec![Cell::Int(1), Cell::List(vec![Cell::Int(2)])],
+            ],
             truncated: false,
         };
         assert_eq!(csv(&rows), "a,b\r\n\"x,\"\"y\"\"\",\r\n1,[2]\r\n");

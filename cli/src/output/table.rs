@@ -44,7 +44,6 @@ impl Table {
         self.rows.push(cells.into_iter().map(|c| clean(c.as_ref())).collect());
     }
 
-
     /// The table as lines.
     pub(crate) fn lay_out(&self, width: usize, overflow: Overflow, paint: Paint) -> String {
         let columns = self.rows.iter().map(Vec::len).chain([self.head.len()]).max().unwrap_or(0);

@@ -130,11 +130,9 @@ mod tests {
 
     #[test]
     fn counts_have_their_plural() {
-        assert_eq!([count(1, "pod"), count(2, "pod"), count(3, "query"), count(2, "Ingress")], [
-            "1 pod",
-            "2 pods",
-            "3 queries",
-            "2 Ingresses"
-        ]);
+        assert_eq!(
+            [count(1, "pod"), count(2, "pod"), count(3, "query"), count(2, "Ingress")],
+            ["1 pod", "2 pods", "3 queries", "2 Ingresses"]
+        );
     }
 }

@@ -55,7 +55,8 @@ pub(crate) struct Folder {
 impl Folder {
     /// Opens a data folder, or makes one.
     pub(crate) fn create(dir: &Path) -> Outcome<Self> {
-        let cannot = |e: std::io::Error| Failure::Unreachable(format!("cannot make data folder {}: {e}", dir.display()));
+        let cannot =
+            |e: std::io::Error| Failure::Unreachable(format!("cannot make data folder {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(cannot)?;
         if !dir.join(NOTES).exists() {
             let ours = |name: &std::ffi::OsStr| name == "lock" || name.to_string_lossy().starts_with("tapio.json");
@@ -163,9 +164,11 @@ impl Folder {
                 }
             }
         }
-        let goes_on = self.notes.inputs.last().is_some_and(|i| {
-            i.last.is_none() && fingerprint.is_some() && i.fingerprint == fingerprint
-        });
+        let goes_on = self
+            .notes
+            .inputs
+            .last()
+            .is_some_and(|i| i.last.is_none() && fingerprint.is_some() && i.fingerprint == fingerprint);
         if !goes_on {
             self.notes.inputs.push(Input { name, fingerprint, first: last + 1, last: None });
             self.save()?;
@@ -188,9 +191,8 @@ impl Folder {
 
     /// Writes the notes whole, durably.
     fn save(&self) -> Outcome {
-        let cannot = |e: std::io::Error| {
-            Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(NOTES).display()))
-        };
+        let cannot =
+            |e: std::io::Error| Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(NOTES).display()));
         let text = crate::output::json(&self.notes)?;
         let new = self.dir.join("tapio.json.new");
         let mut file = File::create(&new).map_err(cannot)?;

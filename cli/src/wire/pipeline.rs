@@ -25,10 +25,6 @@ const CONSUMER: &str = "engine";
 const BATCH: usize = 1_000;
 /// Time after which fewer go, too.
 const BATCH_AFTER: Duration = Duration::from_millis(100);
-/// Events after which the engine's state is saved.
-const SAVE_EVENTS: u64 = 50_000;
-/// Time after which it is saved, too.
-const SAVE_AFTER: Duration = Duration::from_secs(30);
 
 /// Waits for a future of a store; they need no runtime's help, but some form of waiting.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Outcome<T> {
@@ -146,7 +142,18 @@ impl<'a> Pipeline<'a> {
         let fold = Fold::restore(session, &log, rebuild)?;
         let cursor = fold.cursor;
         let now = Instant::now();
-        Ok(Pipeline { session, folder, graph, log, fold, last, told, outbox: Vec::new(), applied: now, saved: (now, cursor) })
+        Ok(Pipeline {
+            session,
+            folder,
+            graph,
+            log,
+            fold,
+            last,
+            told,
+            outbox: Vec::new(),
+            applied: now,
+            saved: (now, cursor),
+        })
     }
 
     /// The folder.
@@ -193,6 +200,7 @@ impl<'a> Pipeline<'a> {
     /// Takes every whole chunk that the log has. `each` gets what is new in them; what an earlier process had brought
     /// into the graph already is taken again in silence.
     pub(crate) fn advance(&mut self, each: &mut impl FnMut(&EngineOutcome) -> Outcome) -> Outcome {
+        let often = &self.session.config.replay;
         loop {
             if self.fold.must_finish(&self.folder) {
                 let out = self.fold.finish();
@@ -204,7 +212,9 @@ impl<'a> Pipeline<'a> {
             let events = records(&self.log, self.fold.cursor, end)?;
             let out = self.fold.take(events, end);
             self.keep(out, end > self.told, each)?;
-            if end - self.saved.1 >= SAVE_EVENTS || self.saved.0.elapsed() >= SAVE_AFTER {
+            if end - self.saved.1 >= often.checkpoint_events
+                || self.saved.0.elapsed().as_secs() >= often.checkpoint_secs
+            {
                 self.save()?;
             }
         }

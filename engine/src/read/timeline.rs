@@ -7,14 +7,16 @@ use tapio_core::answer::IncidentState;
 use tapio_core::id::Id;
 use tapio_core::object::ObjectRef;
 use tapio_core::ontology::Relation;
-use tapio_core::time::Time;
-use tapio_core::unified::Severity;
+use tapio_core::time::{MINUTE, SECOND, Time};
+use tapio_core::unified::{EventKind, Severity};
 
 use crate::diagnosis::view::View;
 use crate::processor::EventProcessor;
 
 /// Pods of a workload that are looked at.
 const MAX_PODS: usize = 50;
+/// How long before the object's own first happening those of its surroundings begin.
+const BEFORE: i64 = 10 * MINUTE;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,9 +60,16 @@ pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> (Vec
     let view = View::new(engine.world(), engine.newest());
     let objects = if span.related { related(&view, object) } else { BTreeSet::from([object.clone()]) };
     let mut items: BTreeSet<Item> = BTreeSet::new();
+    let (mut near, mut far) = (BTreeSet::new(), BTreeSet::new());
     for o in &objects {
-        of_object(&view, o, o == object, &mut items);
+        // Of a node that a pod runs on, and of what it reads, only what may matter to it.
+        let shared =
+            o != object && matches!(o.kind.as_str(), "Node" | "ConfigMap" | "Secret" | "PersistentVolumeClaim");
+        of_object(&view, o, shared, if shared { &mut far } else { &mut near });
     }
+    let begin = near.first().map(|i: &Item| i.at.plus(-BEFORE));
+    items.extend(far.into_iter().filter(|i| begin.is_none_or(|b| i.at >= b)));
+    items.append(&mut near);
     for i in engine.answer().incidents {
         let cause = i.root_cause.as_ref();
         let about = cause.map(|c| c.object.clone()).or_else(|| i.symptoms.first().map(|s| s.object.clone()));
@@ -97,6 +106,12 @@ pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> (Vec
         n => list.len().saturating_sub(n),
     };
     list.drain(..over);
+    for i in &mut list {
+        // The object stands beside it already.
+        if let Some(rest) = i.says.strip_prefix(&format!("{}: ", i.object)) {
+            i.says = rest.to_owned();
+        }
+    }
     (list, over)
 }
 
@@ -130,11 +145,9 @@ fn related(view: &View, object: &ObjectRef) -> BTreeSet<ObjectRef> {
     all
 }
 
-fn of_object(view: &View, o: &ObjectRef, itself: bool, out: &mut BTreeSet<Item>) {
+fn of_object(view: &View, o: &ObjectRef, neighbour: bool, out: &mut BTreeSet<Item>) {
     let Some(entry) = view.world.entry(o) else { return };
     let h = &entry.history;
-    // Of a node that a pod runs on, and of what it reads, only what may matter to it.
-    let neighbour = !itself && matches!(o.kind.as_str(), "Node" | "ConfigMap" | "Secret" | "PersistentVolumeClaim");
     let mut item = |at, first, kind: &str, what: &str, severity, says: String, count, event| {
         let (kind, what) = (kind.to_owned(), what.to_owned());
         out.insert(Item { at, first, object: o.clone(), kind, what, severity, says, count, event });
@@ -158,6 +171,12 @@ fn of_object(view: &View, o: &ObjectRef, itself: bool, out: &mut BTreeSet<Item>)
     for (container, exits) in &h.exits {
         for x in exits {
             let Some(at) = x.finished else { continue };
+            let told = |e: &crate::world::history::Seen| {
+                e.kind == EventKind::ContainerTerminated && e.at.since(at).abs() <= SECOND
+            };
+            if h.events.iter().any(told) {
+                continue;
+            }
             let severity = if x.code == 0 { Severity::Info } else { Severity::Medium };
             let says = format!("{container} ended with code {} ({})", x.code, x.reason);
             item(at, None, "exit", "exit", severity, says, None, None);

@@ -1,0 +1,10 @@
+//! The commands as their users run them: what they print, and how they end.
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/manual.rs"]
+mod manual;
+#[path = "cli/questions.rs"]
+mod questions;
+#[path = "cli/running.rs"]
+mod running;
