@@ -57,8 +57,8 @@ const BENCHES: &[Bench] = &[
         name: "embedded",
         title: "the embedded graph, beside bare marsdb",
         file: "graph/benches/embedded.rs",
-        full: &["bench", "-p", "tapio-graph", "--bench", "embedded"],
-        quick: &["bench", "-p", "tapio-graph", "--bench", "embedded", "--", "--quick"],
+        full: &["bench", "-p", "tapio-graph", "--bench", "embedded", "--", "100000", "1000000"],
+        quick: &["bench", "-p", "tapio-graph", "--bench", "embedded"],
         env: &[],
     },
 ];

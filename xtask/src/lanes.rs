@@ -71,13 +71,7 @@ const LANES: &[Lane] = &[
         "documentation builds without a warning",
         Work::Cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
     ),
-    Lane {
-        name: "demo",
-        title: "the README's first command",
-        work: Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[]),
-        missing: |root| absent(root, "cli/src/cmd/demo.rs"),
-        required: false,
-    },
+    lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {
         name: "deny",
