@@ -28,14 +28,13 @@ pub fn differences(old: &Object, new: &Object, seen_at: Time) -> Vec<Difference>
             }
         }
         (Body::Secret(a), Body::Secret(b)) => out.secret(a, b, &old.meta),
-        (Body::Workload(a), Body::Workload(b)) => {
-            if new.key.kind != "ReplicaSet" {
-                out.template(&a.spec.template, &b.spec.template);
-                out.walk(EventKind::SelectorChanged, "spec.selector", &a.spec.selector, &b.spec.selector);
-                out.walk(EventKind::RolloutStarted, "spec.strategy", &a.spec.strategy, &b.spec.strategy);
-                out.walk(EventKind::ObjectChanged, "spec.paused", &a.spec.paused, &b.spec.paused);
-                out.walk(EventKind::ReplicasChanged, "spec.replicas", &a.spec.replicas, &b.spec.replicas);
-            }
+        // A ReplicaSet's template is the Deployment's, and its count too.
+        (Body::Workload(a), Body::Workload(b)) if new.key.kind != "ReplicaSet" => {
+            out.template(&a.spec.template, &b.spec.template);
+            out.walk(EventKind::SelectorChanged, "spec.selector", &a.spec.selector, &b.spec.selector);
+            out.walk(EventKind::RolloutStarted, "spec.strategy", &a.spec.strategy, &b.spec.strategy);
+            out.walk(EventKind::ObjectChanged, "spec.paused", &a.spec.paused, &b.spec.paused);
+            out.walk(EventKind::ReplicasChanged, "spec.replicas", &a.spec.replicas, &b.spec.replicas);
         }
         (Body::Job(a), Body::Job(b)) => {
             out.walk(EventKind::ObjectChanged, "spec.suspend", &a.spec.suspend, &b.spec.suspend);
