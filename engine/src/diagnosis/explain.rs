@@ -199,7 +199,10 @@ fn reach(view: &View, h: &Hypothesis, counting: &[&Symptom]) -> BTreeMap<ObjectR
                     add(&mut found, &mut queue, owner, s);
                 }
                 for s in view.world.into(&o, Relation::Selects) {
-                    if view.services.get(&s.key).is_some_and(|f| f.ready == 0 || h.root == o) {
+                    if view.services.get(&s.key).is_some_and(|f| {
+                        // A pod that dies again and again is ready in between; its callers are not yet.
+                        f.ready == 0 || h.root == o || f.pods.iter().all(|p| has_symptom(counting, p))
+                    }) {
                         let st = step(&s.key, Relation::Selects, "endpoint");
                         add(&mut found, &mut queue, s.key.clone(), st);
                     }

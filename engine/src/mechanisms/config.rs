@@ -316,6 +316,9 @@ fn content(view: &View, key: &ObjectRef, symptoms: &[Symptom], out: &mut Vec<Hyp
                         | Trouble::LogErrors
                 )
         });
+        // What the log says is told with the failing state, where there is one.
+        let failing = symptoms.iter().any(|s| s.object == *p.key() && s.counts(view.now));
+        let sick = sick.filter(|s| s.trouble != Trouble::LogErrors || !failing);
         for s in sick {
             let all = uses(&p.pod.spec);
             let way = all
@@ -396,8 +399,9 @@ fn consumer(
     let fields: Vec<&str> = changes.iter().map(|c| c.field.as_str()).take(4).collect();
     let how = if reads_at_start { "read at start" } else { "followed by the mounted volume" };
     let how_many = consumers.iter().filter(|c| c.workload == p.workload).count();
+    let plural = if how_many == 1 { "" } else { "s" };
     let summary = format!(
-        "{} of {key} changed{}{who}; {} ({how_many} pods, {how}) fails since",
+        "{} of {key} changed{}{who}; {} ({how_many} pod{plural}, {how}) fails since",
         fields.join(", "),
         if undated { " after it was applied".to_owned() } else { format!(" {}", at.clock()) },
         p.workload

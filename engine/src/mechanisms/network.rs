@@ -303,7 +303,8 @@ fn resolver(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
             ),
         )
         .explaining([s.object.clone()])
-        .counting_from(s.counts_from)
+        // The settings and the failed look-up agree already; no need to wait until the pod is given up.
+        .counting_from(s.counts_from.min(line.at.plus(4 * SECOND)))
         .via("dns")
         .supported(1 + u32::from(!changes.is_empty()))
         .changed(changes)
