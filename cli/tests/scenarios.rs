@@ -1,0 +1,86 @@
+//! Every story of `scenarios/`, replayed in every way: the incidents that it expects, and the same bytes as answer.
+//!
+//! A test is named `STORY::WAY`, so that `cargo test -p tapio --test scenarios config-env-typo` runs one story. The
+//! ways run the engine in this process, as only so the cuts between batches can be chosen; that the command does the
+//! same, also when it is killed, is asked of one story.
+
+#[path = "scenarios/binary.rs"]
+mod binary;
+#[path = "scenarios/judge.rs"]
+mod judge;
+#[path = "cli/running.rs"]
+mod running;
+#[path = "scenarios/story.rs"]
+mod story;
+#[path = "scenarios/ways.rs"]
+mod ways;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tapio_core::answer::Answer;
+
+use story::Story;
+
+/// The story that the command itself replays, too.
+const OF_THE_COMMAND: &str = "config-env-typo";
+
+/// A story, read and replayed as it is when the first of its tests needs it.
+struct Told {
+    story: Story,
+    as_it_is: OnceLock<(Answer, String)>,
+}
+
+impl Told {
+    fn as_it_is(&self) -> &(Answer, String) {
+        self.as_it_is.get_or_init(|| ways::as_it_is(self.story.events()))
+    }
+}
+
+/// One way to replay a story.
+type Way = fn(&Told) -> Result<(), Failed>;
+
+/// A way that has to end in the same bytes; those of the way as it is are judged on their own.
+fn same(told: &Told, (answer, bytes): (Answer, String)) -> Result<(), Failed> {
+    judge::incidents(&told.story, &answer)?;
+    judge::bytes(&told.as_it_is().1, &bytes)
+}
+
+const WAYS: [(&str, Way); 5] = [
+    ("as_it_is", |t| judge::incidents(&t.story, &t.as_it_is().0)),
+    ("shuffled", |t| same(t, ways::as_it_is(&ways::shuffled(t.story.events(), t.story.seed())))),
+    ("a_tenth_doubled", |t| same(t, ways::as_it_is(&ways::a_tenth_doubled(t.story.events(), t.story.seed())))),
+    ("one_at_a_time", |t| same(t, ways::one_at_a_time(t.story.events()))),
+    ("killed_and_restarted", |t| same(t, ways::killed_and_restarted(t.story.events()))),
+];
+
+fn main() {
+    let args = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut trials = Vec::new();
+    for story in story::all(&folder) {
+        let name = story.name.clone();
+        let faults = story.expected.incidents.len();
+        let told = Arc::new(Told { story, as_it_is: OnceLock::new() });
+        for (way, run) in WAYS {
+            let told = Arc::clone(&told);
+            trials.push(Trial::test(format!("{name}::{way}"), move || run(&told)));
+        }
+        for i in 0..faults {
+            let told = Arc::clone(&told);
+            let which = if faults == 1 { String::new() } else { format!("_{}", i + 1) };
+            trials.push(Trial::test(format!("{name}::begun_in_mid_fault{which}"), move || {
+                let fault = &told.story.expected.incidents[i];
+                let (answer, _) = ways::as_it_is(&ways::begun_at(told.story.events(), fault.decisive_at));
+                judge::root(fault, &answer)
+            }));
+        }
+        if name == OF_THE_COMMAND {
+            trials.push(Trial::test(format!("{name}::killed_and_restarted_as_a_command"), move || {
+                binary::killed_and_restarted(&told.story.recording, &told.as_it_is().0)
+            }));
+        }
+    }
+    libtest_mimic::run(&args, trials).exit();
+}

@@ -1,0 +1,155 @@
+//! The ways in which a story is replayed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use tapio_core::answer::Answer;
+use tapio_core::raw::RawEvent;
+use tapio_core::time::{SECOND, Time};
+use tapio_engine::checkpoint::VERSION;
+use tapio_engine::{EngineConfig, EventProcessor};
+
+/// Events in a batch, as the command cuts them.
+const CHUNK: usize = 256;
+/// By how much a line may come late: below the window of 5 s within which the engine puts evidence in order.
+const DELAY: u64 = 4 * SECOND.unsigned_abs();
+
+fn new() -> EventProcessor {
+    EventProcessor::new(EngineConfig { project: false, ..EngineConfig::default() })
+}
+
+fn feed(engine: &mut EventProcessor, events: &[RawEvent], batch: usize) {
+    for part in events.chunks(batch) {
+        let out = engine.process(part.iter().cloned());
+        assert!(out.dead.is_empty(), "evidence that cannot be used: {:?}", out.dead);
+    }
+}
+
+/// The answer at the end, and its bytes.
+fn end(mut engine: EventProcessor) -> (Answer, String) {
+    let out = engine.finish();
+    assert!(out.dead.is_empty(), "evidence that cannot be used: {:?}", out.dead);
+    let answer = engine.answer();
+    let bytes = serde_json::to_string_pretty(&answer).unwrap();
+    (answer, bytes)
+}
+
+/// In the batches of the command.
+pub(crate) fn as_it_is(events: &[RawEvent]) -> (Answer, String) {
+    let mut engine = new();
+    feed(&mut engine, events, CHUNK);
+    end(engine)
+}
+
+/// Every event for itself.
+pub(crate) fn one_at_a_time(events: &[RawEvent]) -> (Answer, String) {
+    let mut engine = new();
+    feed(&mut engine, events, 1);
+    end(engine)
+}
+
+/// Stopped at each quarter and begun again from what was saved there.
+pub(crate) fn killed_and_restarted(events: &[RawEvent]) -> (Answer, String) {
+    let mut engine = new();
+    for part in events.chunks(events.len().div_ceil(4).max(1)) {
+        feed(&mut engine, part, CHUNK);
+        let saved = engine.checkpoint().unwrap();
+        engine = EventProcessor::restore(VERSION, &saved).unwrap();
+    }
+    end(engine)
+}
+
+/// Every line is late by up to 4 s, as lines of many collectors are.
+pub(crate) fn shuffled(events: &[RawEvent], seed: u64) -> Vec<RawEvent> {
+    let mut number = numbers(seed);
+    let mut out: Vec<(Time, &RawEvent)> =
+        events.iter().map(|e| (e.seen_at().plus(i64::try_from(number(DELAY)).unwrap()), e)).collect();
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, e)| e.clone()).collect()
+}
+
+/// A tenth of the lines comes twice: at once, or some lines later.
+pub(crate) fn a_tenth_doubled(events: &[RawEvent], seed: u64) -> Vec<RawEvent> {
+    let mut number = numbers(seed);
+    let mut out: Vec<(usize, &RawEvent)> = Vec::with_capacity(events.len() * 11 / 10);
+    for (i, e) in events.iter().enumerate() {
+        out.push((i, e));
+        if number(10) == 0 {
+            out.push((i + usize::try_from(number(20)).unwrap(), e));
+        }
+    }
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, e)| e.clone()).collect()
+}
+
+/// As a collector would tell it that begins at this time: first the newest state of each object that is there, with
+/// the events that the API still has and the logs that the kubelet still has; then what really followed.
+pub(crate) fn begun_at(events: &[RawEvent], begin: Time) -> Vec<RawEvent> {
+    let split = events.partition_point(|e| e.seen_at() < begin);
+    let (before, after) = events.split_at(split);
+    let mut objects: BTreeMap<Key, (usize, RawEvent)> = BTreeMap::new();
+    let mut notes = objects.clone();
+    let mut logs = objects.clone();
+    for (i, e) in before.iter().enumerate() {
+        let key: Key = serde_json::from_str(e.data.get()).unwrap();
+        let kept = |kind: &str| (i, RawEvent { kind: kind.to_owned(), ..e.clone() });
+        match e.kind.as_str() {
+            // The place in the list is that of the first version.
+            "ObjectAdded" | "ObjectModified" => {
+                let place = objects.get(&key).map_or(i, |(place, _)| *place);
+                objects.insert(key, (place, kept("ObjectAdded").1));
+            }
+            "ObjectDeleted" => drop(objects.remove(&key)),
+            "Event" => drop(notes.insert(key, kept("Event"))),
+            "ContainerLog" => drop(logs.insert(key, kept("ContainerLog"))),
+            _ => {}
+        }
+    }
+    let pods: BTreeSet<(String, String)> = objects
+        .keys()
+        .filter(|k| k.kind == "Pod")
+        .map(|k| (k.metadata.namespace.clone(), k.metadata.name.clone()))
+        .collect();
+    logs.retain(|k, _| pods.contains(&(k.namespace.clone(), k.pod.clone())));
+    let mut first: Vec<RawEvent> = Vec::new();
+    for list in [objects, notes, logs] {
+        let mut list: Vec<(usize, RawEvent)> = list.into_values().collect();
+        list.sort_by_key(|(place, _)| *place);
+        first.extend(list.into_iter().map(|(_, e)| e));
+    }
+    let mut at = begin.plus(-i64::try_from(first.len()).unwrap());
+    for e in &mut first {
+        e.timestamp = at;
+        e.observed_at = None;
+        at = at.plus(1);
+    }
+    first.extend(after.iter().cloned());
+    first
+}
+
+/// What tells objects, events and logs apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(default)]
+struct Key {
+    kind: String,
+    metadata: Name,
+    namespace: String,
+    pod: String,
+    container: String,
+    previous: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(default)]
+struct Name {
+    namespace: String,
+    name: String,
+}
+
+/// Numbers that look random and are the same in every run.
+fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    }
+}
