@@ -59,7 +59,7 @@ const LANES: &[Lane] = &[
         title: "recorded stories through the binary",
         work: Work::Tests(&["test", "--locked", "-p", "tapio", "--test", "scenarios"], &[]),
         missing: |root| absent(root, "cli/tests/scenarios.rs"),
-        required: false,
+        required: true,
     },
     lane(
         "clippy",
