@@ -1,6 +1,6 @@
 //! From an explanation to the answer that people and programs read.
 
-use tapio_core::answer::{Answer, Evidence, Gap, Incident, LookedFor, PathStep, RootCause, Verdict};
+use tapio_core::answer::{Answer, Evidence, Gap, Incident, IncidentState, LookedFor, PathStep, RootCause, Verdict};
 use tapio_core::object::ObjectRef;
 
 use crate::diagnosis::explain::{Explanation, Root};
@@ -107,12 +107,17 @@ pub fn answer(view: &View, explanation: &Explanation, incidents: Vec<Incident>, 
             }
         }
     }
+    // A cause that has just gone, in an incident that is not over yet, is still the answer to what is open.
+    for cause in incidents.iter().filter(|i| i.state == IncidentState::Open).filter_map(|i| i.root_cause.as_ref()) {
+        let same = |c: &RootCause| c.object == cause.object && c.mechanism == cause.mechanism;
+        if explanation.roots.is_empty() && !root_causes.iter().any(same) {
+            root_causes.push(cause.clone());
+        }
+    }
     root_causes.truncate(MAX_CAUSES);
     let verdict = if !root_causes.is_empty() {
         Verdict::Found
-    } else if !explanation.unexplained.is_empty()
-        || incidents.iter().any(|i| i.state == tapio_core::answer::IncidentState::Open)
-    {
+    } else if !explanation.unexplained.is_empty() || incidents.iter().any(|i| i.state == IncidentState::Open) {
         Verdict::Unknown
     } else {
         Verdict::Healthy

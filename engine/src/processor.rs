@@ -272,9 +272,6 @@ impl EventProcessor {
             self.bury(&raw, why);
             return;
         }
-        if s.cluster.is_empty() && !raw.cluster().is_empty() {
-            raw.cluster().clone_into(&mut s.cluster);
-        }
         let key = (at, raw.content_id());
         if s.recent.contains_key(&key) || s.buffer.contains_key(&key) {
             s.stats.duplicates += 1;
@@ -411,6 +408,10 @@ impl EventProcessor {
     }
 
     fn apply(&mut self, raw: &RawEvent) {
+        // Here and not on arrival: what names the cluster must come at the same place whatever the batches are.
+        if self.state.cluster.is_empty() && !raw.cluster().is_empty() {
+            raw.cluster().clone_into(&mut self.state.cluster);
+        }
         let normalised = match normalise(raw, &Known(&self.state.before)) {
             Ok(n) => n,
             Err(e) => {

@@ -317,13 +317,19 @@ fn of_readiness(view: &View, p: &PodFacts, add: Add) {
         return;
     }
     let unready = main.iter().find(|c| !c.status.ready);
-    let probe = unready.and_then(|c| c.spec).and_then(|s| s.readiness_probe.as_ref().or(s.startup_probe.as_ref()));
+    let spec = unready.and_then(|c| c.spec);
     let started = main.iter().filter_map(|c| c.running_since()).max().unwrap_or(since);
-    // Before the first probe can have succeeded, unready is the normal state of a start.
-    let grace = probe.map_or(0, |r| {
-        let failures = r.failure_threshold.unwrap_or(3).min(6) - 1;
-        r.initial_delay_seconds.unwrap_or(0) + r.period_seconds.unwrap_or(10) * failures
-    });
+    // While the startup probe has not passed, its whole budget is a start; after that the readiness probe's first tries.
+    let starting = unready.is_some_and(|c| c.status.started == Some(false));
+    let patience = |p: &tapio_core::object::Probe, most: i64| {
+        let failures = p.failure_threshold.unwrap_or(3).clamp(1, most);
+        p.initial_delay_seconds.unwrap_or(0) + p.period_seconds.unwrap_or(10) * failures
+    };
+    let grace = match spec.map(|s| (s.startup_probe.as_ref(), s.readiness_probe.as_ref())) {
+        Some((Some(p), _)) if starting => patience(p, i64::from(u16::MAX)),
+        Some((_, Some(p))) => patience(p, 6) - p.period_seconds.unwrap_or(10),
+        _ => 0,
+    };
     let fresh = started >= since.plus(-2 * SECOND);
     let since = since.max(started);
     let failing = p
