@@ -4,10 +4,13 @@
 //! ways run the engine in this process, as only so the cuts between batches can be chosen; that the command does the
 //! same, also when it is killed, is asked of one story.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
 #[path = "scenarios/binary.rs"]
 mod binary;
 #[path = "scenarios/judge.rs"]
 mod judge;
+#[allow(dead_code, reason = "not every suite needs all of it")]
 #[path = "cli/running.rs"]
 mod running;
 #[path = "scenarios/story.rs"]

@@ -70,7 +70,8 @@ impl Story {
     /// What was recorded, in its order; read when it is first asked for.
     pub(crate) fn events(&self) -> &[RawEvent] {
         self.events.get_or_init(|| {
-            let mut reader = tapio_collectors::open(&[self.recording.clone()], ReadOptions::default()).unwrap();
+            let mut reader =
+                tapio_collectors::open(std::slice::from_ref(&self.recording), ReadOptions::default()).unwrap();
             reader
                 .by_ref()
                 .map(|item| match item {

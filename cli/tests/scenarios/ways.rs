@@ -48,13 +48,16 @@ pub(crate) fn one_at_a_time(events: &[RawEvent]) -> (Answer, String) {
     end(engine)
 }
 
-/// Stopped at each quarter and begun again from what was saved there.
+/// Stopped after each third, and begun again from what was saved there.
 pub(crate) fn killed_and_restarted(events: &[RawEvent]) -> (Answer, String) {
     let mut engine = new();
-    for part in events.chunks(events.len().div_ceil(4).max(1)) {
+    let mut parts = events.chunks(events.len().div_ceil(3).max(1)).peekable();
+    while let Some(part) = parts.next() {
         feed(&mut engine, part, CHUNK);
-        let saved = engine.checkpoint().unwrap();
-        engine = EventProcessor::restore(VERSION, &saved).unwrap();
+        if parts.peek().is_some() {
+            let saved = engine.checkpoint().unwrap();
+            engine = EventProcessor::restore(VERSION, &saved).unwrap();
+        }
     }
     end(engine)
 }
@@ -85,23 +88,26 @@ pub(crate) fn a_tenth_doubled(events: &[RawEvent], seed: u64) -> Vec<RawEvent> {
 /// As a collector would tell it that begins at this time: first the newest state of each object that is there, with
 /// the events that the API still has and the logs that the kubelet still has; then what really followed.
 pub(crate) fn begun_at(events: &[RawEvent], begin: Time) -> Vec<RawEvent> {
-    let split = events.partition_point(|e| e.seen_at() < begin);
-    let (before, after) = events.split_at(split);
-    let mut objects: BTreeMap<Key, (usize, RawEvent)> = BTreeMap::new();
-    let mut notes = objects.clone();
-    let mut logs = objects.clone();
-    for (i, e) in before.iter().enumerate() {
+    let (before, after): (Vec<&RawEvent>, Vec<&RawEvent>) = events.iter().partition(|e| e.seen_at() < begin);
+    let (mut objects, mut notes, mut logs) = (Newest::new(), Newest::new(), Newest::new());
+    for (i, e) in before.into_iter().enumerate() {
         let key: Key = serde_json::from_str(e.data.get()).unwrap();
-        let kept = |kind: &str| (i, RawEvent { kind: kind.to_owned(), ..e.clone() });
         match e.kind.as_str() {
-            // The place in the list is that of the first version.
             "ObjectAdded" | "ObjectModified" => {
+                // The place in the list is that of the first version.
                 let place = objects.get(&key).map_or(i, |(place, _)| *place);
-                objects.insert(key, (place, kept("ObjectAdded").1));
+                objects.insert(key, (place, RawEvent { kind: "ObjectAdded".to_owned(), ..e.clone() }));
             }
-            "ObjectDeleted" => drop(objects.remove(&key)),
-            "Event" => drop(notes.insert(key, kept("Event"))),
-            "ContainerLog" => drop(logs.insert(key, kept("ContainerLog"))),
+            "ObjectDeleted" => {
+                objects.remove(&key);
+                notes.remove(&key);
+            }
+            "Event" => {
+                notes.insert(key, (i, e.clone()));
+            }
+            "ContainerLog" => {
+                logs.insert(key, (i, e.clone()));
+            }
             _ => {}
         }
     }
@@ -123,9 +129,12 @@ pub(crate) fn begun_at(events: &[RawEvent], begin: Time) -> Vec<RawEvent> {
         e.observed_at = None;
         at = at.plus(1);
     }
-    first.extend(after.iter().cloned());
+    first.extend(after.into_iter().cloned());
     first
 }
+
+/// The newest of each, with its place in the list.
+type Newest = BTreeMap<Key, (usize, RawEvent)>;
 
 /// What tells objects, events and logs apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
