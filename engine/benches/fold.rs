@@ -13,6 +13,10 @@ use stream::{Cluster, News};
 use tapio_core::raw::RawEvent;
 use tapio_engine::{EngineConfig, EventProcessor};
 
+/// The binary's allocator, so that what is measured is what runs; the reference runs under it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Events that one batch holds, as the binary's loop does.
 const BATCH: usize = 512;
 

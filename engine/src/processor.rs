@@ -6,6 +6,7 @@
 //!
 //! Architecture invariant: no clock, no I/O, no threads, no randomness. Recovery is replay.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,10 @@ use tapio_core::answer::{Answer, Gap, Incident, PatternFinding};
 use tapio_core::change::GraphChange;
 use tapio_core::event::{Before, Payload, PodBefore, normalise};
 use tapio_core::id::Id;
-use tapio_core::object::{Body, Object, ObjectRef, Pod};
+use tapio_core::object::{Body, Meta, Object, ObjectRef, Pod, Terminated};
 use tapio_core::raw::{DeadLetter, RawEvent, source};
 use tapio_core::time::{MINUTE, SECOND, Time};
-use tapio_core::unified::{EventKind, Resolution, UnifiedEvent};
+use tapio_core::unified::{EventKind, Resolution, Severity, UnifiedEvent};
 
 use crate::answer;
 use crate::diagnosis::explain::{Explanation, explain};
@@ -28,7 +29,10 @@ use crate::patterns::Patterns;
 use crate::project::Projector;
 use crate::world::changes::differences;
 use crate::world::history::{Changed, Exit, LogTail, NodeService, ProbeResult};
-use crate::world::{Applied, World};
+use crate::world::{self, Applied, World};
+
+/// How long evidence that no explanation depends on waits for a look, which then is for the sake of the time alone.
+const ROUTINE: i64 = 10 * SECOND;
 
 /// Settings of the engine. The defaults are right for a cluster of some thousand pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,13 +120,30 @@ struct Parked {
     until: Time,
 }
 
+/// What is known of all parked events together.
+struct Waiting {
+    count: usize,
+    /// Nothing is due before it.
+    until: Time,
+}
+
+impl Waiting {
+    fn of(parked: &BTreeMap<ObjectRef, Vec<Parked>>) -> Self {
+        let all = || parked.values().flatten();
+        Waiting { count: all().count(), until: all().map(|p| p.until).min().unwrap_or(Time::MAX) }
+    }
+}
+
+/// Evidence in the order in which it is applied; boxed, since trees move their entries about.
+type Buffer = BTreeMap<(Time, Id), Box<RawEvent>>;
+
 /// Everything that a checkpoint holds.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct State {
     config: EngineConfig,
     cluster: String,
     #[serde(with = "as_text")]
-    buffer: BTreeMap<(Time, Id), RawEvent>,
+    buffer: Buffer,
     newest: Time,
     clock: Time,
     recent: BTreeMap<(Time, Id), ()>,
@@ -134,7 +155,10 @@ pub(crate) struct State {
     patterns: Patterns,
     projector: Projector,
     gaps: Vec<Gap>,
+    /// Whether something arrived since the last look that an explanation can depend on.
     dirty: bool,
+    /// Whether anything else arrived since then.
+    routine: bool,
     next_look: Option<Time>,
     next_forget: Time,
     first_list: Time,
@@ -146,6 +170,7 @@ pub struct EventProcessor {
     pub(crate) state: State,
     /// The explanation of the last look; worked out anew after a restart.
     explanation: Explanation,
+    waiting: Waiting,
     out: Outcome,
 }
 
@@ -175,19 +200,25 @@ impl EventProcessor {
             projector: Projector::default(),
             gaps: Vec::new(),
             dirty: false,
+            routine: false,
             next_look: None,
             next_forget: Time::MIN,
             first_list: Time::MIN,
             stats: Stats::default(),
         };
-        EventProcessor { state, explanation: Explanation::default(), out: Outcome::default() }
+        Self::around(state)
+    }
+
+    fn around(state: State) -> Self {
+        let waiting = Waiting::of(&state.parked);
+        EventProcessor { state, explanation: Explanation::default(), waiting, out: Outcome::default() }
     }
 
     pub(crate) fn from_state(mut state: State) -> Self {
         state.world.reindex();
-        let mut p = EventProcessor { state, explanation: Explanation::default(), out: Outcome::default() };
+        let mut p = Self::around(state);
         if p.state.clock > Time::MIN {
-            p.explanation = p.diagnose(p.state.clock).0;
+            p.explanation = diagnose(&View::new(&p.state.world, p.state.clock)).0;
         }
         p
     }
@@ -273,37 +304,47 @@ impl EventProcessor {
             return;
         }
         let key = (at, raw.content_id());
-        if s.recent.contains_key(&key) || s.buffer.contains_key(&key) {
+        // What was applied lies at or before the clock.
+        if at <= s.clock && s.recent.contains_key(&key) {
             s.stats.duplicates += 1;
             return;
         }
+        match s.buffer.entry(key) {
+            Entry::Occupied(_) => {
+                s.stats.duplicates += 1;
+                return;
+            }
+            Entry::Vacant(place) => place.insert(Box::new(raw)),
+        };
         s.newest = s.newest.max(at);
         if at < s.clock {
             s.stats.late += 1;
         }
-        s.buffer.insert(key, raw);
     }
 
     fn drain(&mut self, watermark: Time) {
-        loop {
-            let over = self.state.buffer.len() > self.state.config.max_buffered;
-            let Some((&(at, _), _)) = self.state.buffer.first_key_value() else { break };
-            if at > watermark && !over {
-                break;
-            }
-            if over && at > watermark {
-                self.state.stats.dropped += 1;
-            }
+        let waits = self.state.buffer.split_off(&(watermark.plus(1), Id::default()));
+        for (key, raw) in std::mem::replace(&mut self.state.buffer, waits) {
+            self.take(key, &raw);
+        }
+        while self.state.buffer.len() > self.state.config.max_buffered {
             let Some((key, raw)) = self.state.buffer.pop_first() else { break };
-            self.advance(at);
-            self.state.recent.insert(key, ());
-            self.apply(&raw);
+            self.state.stats.dropped += 1;
+            self.take(key, &raw);
         }
         if watermark < Time::MAX {
             self.advance(watermark);
         }
-        let horizon = self.state.clock.plus(-MINUTE);
-        self.state.recent = self.state.recent.split_off(&(horizon, Id::default()));
+        let horizon = (self.state.clock.plus(-MINUTE), Id::default());
+        while let Some(oldest) = self.state.recent.first_entry().filter(|e| *e.key() < horizon) {
+            oldest.remove();
+        }
+    }
+
+    fn take(&mut self, key: (Time, Id), raw: &RawEvent) {
+        self.advance(key.0);
+        self.state.recent.insert(key, ());
+        self.apply(raw);
     }
 
     /// Moves the clock, looking at the whole wherever something is due on the way.
@@ -317,7 +358,11 @@ impl EventProcessor {
         loop {
             let clock = self.state.clock;
             let second = Time::from_micros((clock.micros().div_euclid(SECOND) + 1) * SECOND);
-            let by_news = self.state.dirty.then_some(second);
+            let by_news = if self.state.dirty {
+                Some(second)
+            } else {
+                self.state.routine.then(|| Time::from_micros((clock.micros().div_euclid(ROUTINE) + 1) * ROUTINE))
+            };
             let due = match (by_news, self.state.next_look) {
                 (Some(a), Some(b)) => a.min(b.max(clock)),
                 (Some(a), None) => a,
@@ -350,29 +395,14 @@ impl EventProcessor {
         s.next_forget = s.clock.plus(MINUTE);
     }
 
-    fn diagnose(&self, now: Time) -> (Explanation, u64, Option<Time>) {
-        let view = View::new(&self.state.world, now);
-        let all = symptoms(&view);
-        let (direct, fenced) = mechanisms::find_all(&view, &all);
-        let later = all.iter().map(|s| s.counts_from).chain(direct.iter().map(|h| h.counts_from));
-        let next = later.filter(|t| *t > now).min();
-        let fenced_too = std::cell::Cell::new(0);
-        let explanation = explain(&view, &all, direct, |left| {
-            let (list, n) = mechanisms::residual_all(&view, left);
-            fenced_too.set(n);
-            list
-        });
-        (explanation, fenced + fenced_too.get(), next)
-    }
-
     /// Looks at the whole at `now`.
     fn look(&mut self, now: Time) {
         self.state.stats.looks += 1;
-        self.state.dirty = false;
-        let (explanation, fenced, next) = self.diagnose(now);
-        self.state.stats.fenced += fenced;
         let s = &mut self.state;
+        (s.dirty, s.routine) = (false, false);
         let view = View::new(&s.world, now);
+        let (explanation, fenced, next) = diagnose(&view);
+        s.stats.fenced += fenced;
         let before: BTreeMap<Id, Incident> = s.incidents.all().map(|i| (i.id, i.clone())).collect();
         let changed = s.incidents.update(&view, &s.cluster, &explanation);
         for (id, t) in changed {
@@ -419,7 +449,7 @@ impl EventProcessor {
                 return;
             }
         };
-        self.state.dirty |= raw.kind != "Heartbeat";
+        self.state.routine |= raw.kind != "Heartbeat";
         let at = raw.seen_at();
         let mut events = normalised.events;
         match normalised.payload {
@@ -440,13 +470,16 @@ impl EventProcessor {
                     let logs = &mut self.state.world.touch(&key, at).history.logs;
                     let classes = lines.iter().map(|l| crate::diagnosis::logs::class_of(l)).collect();
                     logs.insert((l.container.to_string(), l.previous), LogTail { lines, classes, at });
+                    self.state.dirty = true;
                 }
             }
             Payload::NodeServiceState(n) => {
                 if let (Some(up), Some(e)) = (n.is_up(), events.first()) {
                     let key = ObjectRef::cluster_scoped("Node", &n.node);
                     let service = NodeService { id: e.id, running: up, says: n.says.to_string(), at };
-                    self.state.world.touch(&key, at).history.services.insert(n.service.to_string(), service);
+                    let before =
+                        self.state.world.touch(&key, at).history.services.insert(n.service.to_string(), service);
+                    self.state.dirty |= !(up && before.is_some_and(|b| b.running));
                 }
             }
             Payload::ServiceProbe(p) => {
@@ -463,11 +496,15 @@ impl EventProcessor {
                     };
                     let probes = &mut self.state.world.touch(&key, at).history.probes;
                     if probes.len() < 256 {
-                        probes.insert((p.port, p.from.to_string()), result);
+                        let before = probes.insert((p.port, p.from.to_string()), result);
+                        self.state.dirty |= !(p.ok && before.is_some_and(|b| b.ok));
                     }
                 }
             }
-            Payload::SnapshotTaken(_) => self.snapshot(raw),
+            Payload::SnapshotTaken(_) => {
+                self.snapshot(raw);
+                self.state.dirty = true;
+            }
             Payload::Gap(_) => {
                 if let Some(e) = events.first() {
                     let from = e.note("from").and_then(|t| Time::parse(t).ok());
@@ -483,7 +520,18 @@ impl EventProcessor {
                     }
                 }
             }
-            _ => {}
+            // What these say is news if it makes an event that is more than a sample, see `settle`.
+            Payload::PodReady(_)
+            | Payload::ProbeResult(_)
+            | Payload::PodStats(_)
+            | Payload::NodeStats(_)
+            | Payload::NetworkConnection(_)
+            | Payload::ProcessExit(_)
+            | Payload::PacketDrop(_)
+            | Payload::DnsResult(_)
+            | Payload::TcpRetransmit(_)
+            | Payload::None => {}
+            _ => self.state.dirty = true,
         }
         for e in events {
             self.event(e, raw, at);
@@ -521,11 +569,11 @@ impl EventProcessor {
                 let kind = EventKind::ObjectDeleted;
                 let e = UnifiedEvent::about(raw, kind, at, key.clone(), &[&object.meta.uid]);
                 events.push(e.saying(Default::default(), format!("{key} was deleted")));
+                self.state.dirty = true;
                 self.project(&key, at);
             }
             return;
         }
-        let now_pod = if let Body::Pod(p) = &object.body { Some((p.clone(), object.meta.clone())) } else { None };
         let applied = self.state.world.apply(object, at);
         match &applied {
             Applied::Stale => {
@@ -548,15 +596,27 @@ impl EventProcessor {
             }
             Applied::Added => {}
         }
-        if let Some((pod, meta)) = now_pod {
+        self.state.dirty = true;
+        if let Some(entry) = self.state.world.entry(&key)
+            && let Some(o) = entry.live()
+            && let Body::Pod(pod) = &o.body
+        {
             let replaced = matches!(applied, Applied::Replaced(_));
             let known = self.state.before.get(&key).filter(|_| !replaced);
-            events.extend(tapio_core::event::cluster::pod::changes(raw, &key, &meta, known, &pod));
-            self.state.before.insert(key.clone(), PodBefore::of(&meta.uid, &pod.status));
-            self.exits(&key, &pod, at);
+            events.extend(tapio_core::event::cluster::pod::changes(raw, &key, &o.meta, known, pod));
+            let before = PodBefore::of(&o.meta.uid, &pod.status);
+            match self.state.before.get_mut(&key) {
+                Some(b) => *b = before,
+                None => {
+                    self.state.before.insert(key.clone(), before);
+                }
+            }
+            let ends = new_exits(Some(entry), pod);
+            self.exits(&key, ends, at);
         }
         self.project(&key, at);
         if let Some(waiting) = self.state.parked.remove(&key) {
+            self.waiting.count -= waiting.len();
             for p in waiting {
                 self.settle(p.event, Resolution::Exact, at);
             }
@@ -592,29 +652,7 @@ impl EventProcessor {
     }
 
     /// Remembers ends of containers, which the status itself forgets after the next run.
-    fn exits(&mut self, key: &ObjectRef, pod: &Pod, at: Time) {
-        let mut found: Vec<(String, Exit)> = Vec::new();
-        for (c, _) in pod.statuses() {
-            let mut add = |t: &tapio_core::object::Terminated, run: i64| {
-                found.push((
-                    c.name.clone(),
-                    Exit {
-                        run,
-                        code: t.exit_code,
-                        reason: t.reason.clone(),
-                        message: t.message.clone(),
-                        started: *t.started_at,
-                        finished: *t.finished_at,
-                    },
-                ));
-            };
-            if let Some(t) = &c.last_state.terminated {
-                add(t, c.restart_count - 1);
-            }
-            if let Some(t) = &c.state.terminated {
-                add(t, c.restart_count);
-            }
-        }
+    fn exits(&mut self, key: &ObjectRef, found: Vec<(String, Exit)>, at: Time) {
         if !found.is_empty() {
             let h = &mut self.state.world.touch(key, at).history;
             for (name, exit) in found {
@@ -627,44 +665,28 @@ impl EventProcessor {
     fn pod_status(&mut self, raw: &RawEvent, u: &tapio_core::event::kubelet::PodStatusUpdate, at: Time) {
         let key = u.key();
         self.state.before.insert(key.clone(), u.before(raw));
-        let entry = self.state.world.touch(&key, at);
-        let status = u.status();
-        let mut object = match entry.live() {
-            Some(o) => o.clone(),
-            None => {
+        let changed = match self.state.world.lay_status(&key, u.status(), raw.node(), at) {
+            Ok(changed) => {
+                let entry = self.state.world.entry(&key);
+                let pod = entry.and_then(|e| e.live()).and_then(Object::as_pod);
+                let ends = pod.map(|p| new_exits(entry, p)).unwrap_or_default();
+                self.exits(&key, ends, at);
+                changed
+            }
+            Err(status) => {
                 let uid = raw.metadata.get("pod_uid").cloned().unwrap_or_default();
-                let meta = tapio_core::object::Meta {
-                    name: key.name.clone(),
-                    namespace: key.ns().to_owned(),
-                    uid,
-                    ..Default::default()
-                };
-                Object { key: key.clone(), meta, body: Body::Pod(Box::default()) }
+                let meta = Meta { name: key.name.clone(), namespace: key.ns().to_owned(), uid, ..Default::default() };
+                let mut pod = Pod { status, ..Default::default() };
+                raw.node().unwrap_or_default().clone_into(&mut pod.spec.node_name);
+                let ends = new_exits(None, &pod);
+                let object = Object { key: key.clone(), meta, body: Body::Pod(Box::new(pod)) };
+                // After a deletion this may be a former pod's last word, which counts for nothing.
+                let news = !matches!(self.state.world.apply(object, at), Applied::Stale);
+                self.exits(&key, ends, at);
+                news
             }
         };
-        if let Body::Pod(p) = &mut object.body {
-            let was = std::mem::replace(&mut p.status, status);
-            p.status.pod_ip = was.pod_ip;
-            p.status.host_ip = was.host_ip;
-            p.status.start_time = was.start_time;
-            if p.status.conditions.is_empty() {
-                p.status.conditions = was.conditions;
-            }
-            if p.spec.node_name.is_empty()
-                && let Some(n) = raw.node()
-            {
-                n.clone_into(&mut p.spec.node_name);
-            }
-            let pod = p.clone();
-            // The version stays the API's: its next one wins.
-            object.meta.resource_version = String::new();
-            let version = self.state.world.live(&key).map(|o| o.meta.resource_version.clone());
-            self.state.world.apply(object, at);
-            if let Some(v) = version {
-                self.state.world.restore_version(&key, v);
-            }
-            self.exits(&key, &pod, at);
-        }
+        self.state.dirty |= changed;
         self.project(&key, at);
     }
 
@@ -679,8 +701,7 @@ impl EventProcessor {
             self.state.stats.unknown_types += 1;
         }
         if park {
-            let full = self.state.parked.values().map(Vec::len).sum::<usize>() >= self.state.config.max_parked;
-            if full {
+            if self.waiting.count >= self.state.config.max_parked {
                 self.state.stats.dropped += 1;
                 self.settle(e, Resolution::Unknown, at);
                 return;
@@ -688,6 +709,8 @@ impl EventProcessor {
             self.state.stats.parked += 1;
             let until = at.plus(i64::try_from(self.state.config.park_secs).unwrap_or(60) * SECOND);
             if let Some(o) = e.object().cloned() {
+                self.waiting.count += 1;
+                self.waiting.until = self.waiting.until.min(until);
                 self.state.parked.entry(o).or_default().push(Parked { event: e, until });
             }
             return;
@@ -697,7 +720,7 @@ impl EventProcessor {
 
     /// Events whose pod did not come in time go on without it.
     fn unpark(&mut self, now: Time) {
-        if self.state.parked.is_empty() {
+        if self.state.parked.is_empty() || self.waiting.until > now {
             return;
         }
         let mut due = Vec::new();
@@ -708,6 +731,7 @@ impl EventProcessor {
             }
             !list.is_empty()
         });
+        self.waiting = Waiting::of(&self.state.parked);
         for e in due {
             self.state.stats.unresolved += 1;
             let at = e.timestamp;
@@ -718,31 +742,23 @@ impl EventProcessor {
     /// Gives an event its context and its place in history and graph.
     fn settle(&mut self, mut e: UnifiedEvent, resolution: Resolution, at: Time) {
         self.state.stats.events += 1;
+        self.state.dirty |= e.severity >= Severity::Low;
         if let Some(k8s) = &mut e.k8s {
             k8s.resolution = resolution;
-            if let Some(o) = self.state.world.live(&k8s.object) {
-                k8s.uid.get_or_insert_with(|| o.meta.uid.clone());
-                k8s.labels.clone_from(&o.meta.labels);
-                if let Body::Pod(p) = &o.body
-                    && k8s.node.is_none()
-                    && !p.spec.node_name.is_empty()
-                {
-                    k8s.node = Some(p.spec.node_name.clone());
-                }
-                k8s.owners = self.state.world.owners(&k8s.object);
-            } else if resolution == Resolution::Exact
-                && self.state.world.entry(&k8s.object).is_none_or(|x| x.object.is_none())
+            // uid, labels and owners stay with the object, to which the event leads.
+            if resolution == Resolution::Exact && self.state.world.entry(&k8s.object).is_none_or(|x| x.object.is_none())
             {
                 k8s.resolution = Resolution::Pending;
             }
-            let key = k8s.object.clone();
-            let history = &mut self.state.world.touch(&key, at).history;
-            let noted = e.note("reason").is_some() && e.annotations.contains_key("type");
-            let dropped = if noted { history.add_note(&e) } else { history.add_event(&e) };
-            self.state.stats.dropped += dropped;
         }
         if self.state.config.project {
             self.state.projector.event(&self.state.world, &e, &mut self.out.changes);
+        }
+        if let Some(key) = e.object() {
+            let history = &mut self.state.world.touch(key, at).history;
+            let noted = e.note("reason").is_some() && e.annotations.contains_key("type");
+            let dropped = if noted { history.add_note(&e) } else { history.add_event(e) };
+            self.state.stats.dropped += dropped;
         }
     }
 
@@ -753,21 +769,74 @@ impl EventProcessor {
     }
 }
 
+/// The ends of containers that a pod's status tells and its history does not know.
+fn new_exits(entry: Option<&world::Entry>, pod: &Pod) -> Vec<(String, Exit)> {
+    let mut found: Vec<(String, Exit)> = Vec::new();
+    for (c, _) in pod.statuses() {
+        let known = entry.and_then(|e| e.history.exits.get(&c.name));
+        let mut add = |t: &Terminated, run: i64| {
+            // Most updates say again what is known.
+            let same = |x: &Exit| {
+                x.run == run
+                    && x.code == t.exit_code
+                    && x.reason == t.reason
+                    && x.message == t.message
+                    && (x.started, x.finished) == (*t.started_at, *t.finished_at)
+            };
+            if known.is_some_and(|list| list.iter().any(same)) {
+                return;
+            }
+            let exit = Exit {
+                run,
+                code: t.exit_code,
+                reason: t.reason.clone(),
+                message: t.message.clone(),
+                started: *t.started_at,
+                finished: *t.finished_at,
+            };
+            found.push((c.name.clone(), exit));
+        };
+        if let Some(t) = &c.last_state.terminated {
+            add(t, c.restart_count - 1);
+        }
+        if let Some(t) = &c.state.terminated {
+            add(t, c.restart_count);
+        }
+    }
+    found
+}
+
+/// What explains the world as it is seen, how many families of mechanisms had to be fenced, and when the answer may
+/// change by time alone.
+fn diagnose(view: &View) -> (Explanation, u64, Option<Time>) {
+    let all = symptoms(view);
+    let (direct, fenced) = mechanisms::find_all(view, &all);
+    let later = all.iter().map(|s| s.counts_from).chain(direct.iter().map(|h| h.counts_from));
+    let next = later.filter(|t| *t > view.now).min();
+    let fenced_too = std::cell::Cell::new(0);
+    let explanation = explain(view, &all, direct, |left| {
+        let (list, n) = mechanisms::residual_all(view, left);
+        fenced_too.set(n);
+        list
+    });
+    (explanation, fenced + fenced_too.get(), next)
+}
+
 /// Evidence in a checkpoint is JSON text: its data is raw JSON, which only JSON can carry.
 mod as_text {
-    use super::{BTreeMap, Id, RawEvent, Time};
+    use super::{Buffer, RawEvent};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(v: &BTreeMap<(Time, Id), RawEvent>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(v: &Buffer, s: S) -> Result<S::Ok, S::Error> {
         let lines: Vec<String> = v.values().filter_map(|r| serde_json::to_string(r).ok()).collect();
         lines.serialize(s)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<(Time, Id), RawEvent>, D::Error> {
-        let mut out = BTreeMap::new();
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Buffer, D::Error> {
+        let mut out = Buffer::new();
         for line in Vec::<String>::deserialize(d)? {
             let raw: RawEvent = serde_json::from_str(&line).map_err(serde::de::Error::custom)?;
-            out.insert((raw.seen_at(), raw.content_id()), raw);
+            out.insert((raw.seen_at(), raw.content_id()), Box::new(raw));
         }
         Ok(out)
     }

@@ -16,7 +16,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 use serde::{Deserialize, Serialize};
-use tapio_core::object::{Body, Object, ObjectRef, Service, StringMap, is_subset};
+use tapio_core::object::{Body, Object, ObjectRef, PodStatus, Service, StringMap, is_subset};
 use tapio_core::ontology::Relation;
 use tapio_core::time::Time;
 
@@ -179,9 +179,10 @@ impl World {
     /// Takes a version of an object.
     pub fn apply(&mut self, object: Object, at: Time) -> Applied {
         let i = self.node(&object.key, at);
-        let e = &self.graph[i];
-        let applied = match &e.object {
-            None => Applied::Added,
+        let e = &mut self.graph[i];
+        // How the old version goes: by nothing, by a newer one (true) or by another object (false).
+        let newer = match &e.object {
+            None => None,
             Some(old) => {
                 let same = old.meta.uid == object.meta.uid || old.meta.uid.is_empty() || object.meta.uid.is_empty();
                 let (was, is) = (old.meta.version(), object.meta.version());
@@ -190,30 +191,33 @@ impl World {
                     if (was > 0 && is > 0 && is <= was) || !old.meta.uid.is_empty() {
                         return Applied::Stale;
                     }
-                    Applied::Replaced(Box::new(old.clone()))
+                    Some(false)
                 } else if same {
                     if (was > 0 && is > 0 && is <= was) || *old == object {
                         return Applied::Stale;
                     }
-                    Applied::Modified(Box::new(old.clone()))
+                    Some(true)
                 } else if *old.meta.creation_timestamp > *object.meta.creation_timestamp {
                     return Applied::Stale;
                 } else {
-                    Applied::Replaced(Box::new(old.clone()))
+                    Some(false)
                 }
             }
         };
-        let relink = match &applied {
-            Applied::Modified(old) => links_may_differ(old, &object),
-            _ => true,
-        };
-        let reselect = match &applied {
-            Applied::Modified(old) => selection_may_differ(old, &object),
-            _ => true,
+        let (relink, reselect) = match (&e.object, newer) {
+            (Some(old), Some(true)) => (links_may_differ(old, &object), selection_may_differ(old, &object)),
+            _ => (true, true),
         };
         let entry = &mut self.graph[i];
+        let old = entry.object.replace(object).map(Box::new);
+        let applied = match (old, newer) {
+            (Some(old), Some(true)) => Applied::Modified(old),
+            (Some(old), _) => Applied::Replaced(old),
+            (None, _) => Applied::Added,
+        };
         if let Applied::Replaced(old) = &applied {
-            if !old.meta.uid.is_empty() && old.meta.uid != object.meta.uid {
+            let is = entry.object.as_ref().map_or("", |o| o.meta.uid.as_str());
+            if !old.meta.uid.is_empty() && old.meta.uid != is {
                 entry.former.push(old.meta.uid.clone());
                 if entry.former.len() > 8 {
                     entry.former.remove(0);
@@ -224,7 +228,6 @@ impl World {
         }
         entry.deleted_at = None;
         entry.updated = at;
-        entry.object = Some(object);
         if relink {
             self.relink(i, at);
         }
@@ -234,13 +237,50 @@ impl World {
         applied
     }
 
-    /// Gives an object the version of the API again, after another source's word was laid over it.
-    pub fn restore_version(&mut self, key: &ObjectRef, version: String) {
-        if let Some(i) = self.index.get(key)
-            && let Some(o) = &mut self.graph[*i].object
-        {
-            o.meta.resource_version = version;
+    /// Lays another source's word on a pod over what the API said of it. Its version stays the API's, so that the API's
+    /// next one wins; its addresses, its start and, where the source gives none, its conditions stay too. A pod without
+    /// a node gets `node`. Returns whether that changed anything.
+    ///
+    /// # Errors
+    /// If the pod is not there; the status comes back.
+    pub fn lay_status(
+        &mut self,
+        key: &ObjectRef,
+        status: PodStatus,
+        node: Option<&str>,
+        at: Time,
+    ) -> Result<bool, PodStatus> {
+        let Some(&i) = self.index.get(key) else { return Err(status) };
+        let entry = &mut self.graph[i];
+        if entry.deleted_at.is_some() {
+            return Err(status);
         }
+        let Some(object) = &mut entry.object else { return Err(status) };
+        let Body::Pod(pod) = &mut object.body else { return Err(status) };
+        let was = std::mem::replace(&mut pod.status, status);
+        let is = &mut pod.status;
+        is.pod_ip.clone_from(&was.pod_ip);
+        is.host_ip.clone_from(&was.host_ip);
+        is.start_time = was.start_time;
+        if is.conditions.is_empty() {
+            is.conditions.clone_from(&was.conditions);
+        }
+        let mut changed = *is != was;
+        let mut moved = false;
+        if pod.spec.node_name.is_empty()
+            && let Some(n) = node.filter(|n| !n.is_empty())
+        {
+            n.clone_into(&mut pod.spec.node_name);
+            (changed, moved) = (true, true);
+        }
+        // Without a version the same word again is no news.
+        if changed || !object.meta.resource_version.is_empty() {
+            entry.updated = at;
+        }
+        if moved {
+            self.relink(i, at);
+        }
+        Ok(changed)
     }
 
     /// The object went. Returns whether that is news. A deletion older than the present version is none.

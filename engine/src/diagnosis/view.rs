@@ -139,6 +139,7 @@ impl<'a> View<'a> {
     pub fn new(world: &'a World, now: Time) -> Self {
         let mut pods = BTreeMap::new();
         let mut members: BTreeMap<ObjectRef, Vec<&'a ObjectRef>> = BTreeMap::new();
+        let mut workloads: BTreeMap<(&str, &str, &str, &str), ObjectRef> = BTreeMap::new();
         for entry in world.entries("Pod") {
             let Some(object) = entry.live() else { continue };
             let Some(pod) = object.as_pod() else { continue };
@@ -150,8 +151,24 @@ impl<'a> View<'a> {
                     init: init && !pod.spec.is_sidecar(&status.name),
                 })
                 .collect();
-            let workload = world.workload_of(&object.key);
-            members.entry(workload.clone()).or_default().push(&object.key);
+            // Pods of one owner are of one workload.
+            let owner = object.meta.controller().map(|o| (object.key.ns(), &*o.kind, &*o.name, &*o.api_version));
+            let workload = match owner.and_then(|o| workloads.get(&o)) {
+                Some(known) => ObjectRef::clone(known),
+                None => {
+                    let found = world.workload_of(&object.key);
+                    if let Some(o) = owner {
+                        workloads.insert(o, found.clone());
+                    }
+                    found
+                }
+            };
+            match members.get_mut(&workload) {
+                Some(list) => list.push(&object.key),
+                None => {
+                    members.insert(workload.clone(), vec![&object.key]);
+                }
+            }
             pods.insert(&object.key, PodFacts { entry, object, pod, workload, containers });
         }
         let mut services = BTreeMap::new();

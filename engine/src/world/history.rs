@@ -2,7 +2,7 @@
 //!
 //! Every list is bounded; what falls out is counted by whoever adds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use tapio_core::id::Id;
@@ -143,7 +143,7 @@ pub struct History {
     /// Kubernetes Events, oldest newest-occurrence first.
     pub notes: Vec<Note>,
     /// Other events, oldest first.
-    pub events: Vec<Seen>,
+    pub events: VecDeque<Seen>,
     /// Changes, oldest first.
     pub changes: Vec<Changed>,
     /// Exits by container, oldest first.
@@ -193,25 +193,27 @@ impl History {
     }
 
     /// Remembers another event. Returns how many fell out.
-    pub fn add_event(&mut self, e: &UnifiedEvent) -> u64 {
+    pub fn add_event(&mut self, e: UnifiedEvent) -> u64 {
         if self.events.iter().rev().any(|s| s.id == e.id) {
             return 0;
         }
-        self.events.push(Seen {
+        let in_order = self.events.back().is_none_or(|last| last.at <= e.timestamp);
+        self.events.push_back(Seen {
             id: e.id,
             kind: e.kind,
             at: e.timestamp,
             severity: e.severity,
-            message: e.message.clone(),
-            container: e.k8s.as_ref().and_then(|k| k.container.clone()),
-            source: e.source.clone(),
-            notes: e.annotations.clone(),
+            message: e.message,
+            container: e.k8s.and_then(|k| k.container),
+            source: e.source,
+            notes: e.annotations,
         });
-        let n = self.events.len();
-        if n > 1 && self.events[n - 2].at > self.events[n - 1].at {
-            self.events.sort_by_key(|s| (s.at, s.id));
+        if !in_order {
+            self.events.make_contiguous().sort_by_key(|s| (s.at, s.id));
         }
-        trim(&mut self.events, MAX_EVENTS)
+        let over = self.events.len().saturating_sub(MAX_EVENTS);
+        self.events.drain(..over);
+        over as u64
     }
 
     /// Remembers a change. Returns how many fell out.
@@ -219,8 +221,8 @@ impl History {
         if self.changes.iter().any(|x| x.id == c.id) {
             return 0;
         }
-        self.changes.push(c);
-        self.changes.sort_by_key(|c| (c.at, c.id));
+        let place = self.changes.partition_point(|x| (x.at, x.id) <= (c.at, c.id));
+        self.changes.insert(place, c);
         trim(&mut self.changes, MAX_CHANGES)
     }
 
