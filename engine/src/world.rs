@@ -249,14 +249,14 @@ impl World {
         status: PodStatus,
         node: Option<&str>,
         at: Time,
-    ) -> Result<bool, PodStatus> {
-        let Some(&i) = self.index.get(key) else { return Err(status) };
+    ) -> Result<bool, Box<PodStatus>> {
+        let Some(&i) = self.index.get(key) else { return Err(Box::new(status)) };
         let entry = &mut self.graph[i];
         if entry.deleted_at.is_some() {
-            return Err(status);
+            return Err(Box::new(status));
         }
-        let Some(object) = &mut entry.object else { return Err(status) };
-        let Body::Pod(pod) = &mut object.body else { return Err(status) };
+        let Some(object) = &mut entry.object else { return Err(Box::new(status)) };
+        let Body::Pod(pod) = &mut object.body else { return Err(Box::new(status)) };
         let was = std::mem::replace(&mut pod.status, status);
         let is = &mut pod.status;
         is.pod_ip.clone_from(&was.pod_ip);
