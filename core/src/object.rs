@@ -240,24 +240,15 @@ pub enum ObjectError {
     NotJson(String),
 }
 
-/// Only what decides how the rest is read.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(rename = "apiVersion", default, borrow)]
-    api_version: Option<std::borrow::Cow<'a, str>>,
-    #[serde(default, borrow)]
-    kind: Option<std::borrow::Cow<'a, str>>,
-}
-
 impl Object {
     /// Reads an object from its JSON text.
     ///
     /// # Errors
     /// Says what is missing, or which field has a wrong type and where.
     pub fn parse(json: &str) -> Result<Object, ObjectError> {
-        let head: Head = serde_json::from_str(json).map_err(|e| ObjectError::NotJson(e.to_string()))?;
-        let kind = head.kind.filter(|k| !k.is_empty()).ok_or(ObjectError::Missing("kind"))?;
-        Self::parse_as(json, &canonical_kind(head.api_version.as_deref().unwrap_or(""), &kind))
+        let (api_version, kind) = macros::head(json)?;
+        let kind = kind.filter(|k| !k.is_empty()).ok_or(ObjectError::Missing("kind"))?;
+        Self::parse_as(json, &canonical_kind(api_version.as_deref().unwrap_or(""), &kind))
     }
 
     /// Reads an object whose kind is known from elsewhere (the items of a `PodList` carry none).

@@ -1,11 +1,16 @@
 //! How objects are read: null means default, unknown fields are skipped, the place of a wrong type is named.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Deref;
 
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::{Body, Meta, Object, ObjectError, ObjectRef};
+use super::{
+    Body, Meta, Node, NodeSpec, NodeStatus, Object, ObjectError, ObjectRef, Pod, PodSpec, PodStatus, Workload,
+    WorkloadSpec, WorkloadStatus,
+};
 use crate::time::Time;
 
 /// Declares API structs: camelCase, every field optional on the wire, defaults left out when written.
@@ -122,14 +127,91 @@ impl<'de> Deserialize<'de> for IntOrString {
     }
 }
 
+/// `apiVersion` and `kind`, read no further than both are known: they come first, and the rest is long.
+#[allow(clippy::type_complexity, reason = "a pair that is unpacked at once")]
+pub(super) fn head(json: &str) -> Result<(Option<Cow<'_, str>>, Option<Cow<'_, str>>), ObjectError> {
+    #[derive(Default)]
+    struct Found<'a> {
+        api_version: Cell<Option<Cow<'a, str>>>,
+        kind: Cell<Option<Cow<'a, str>>>,
+        done: Cell<bool>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Borrowed<'a>(#[serde(borrow)] Option<Cow<'a, str>>);
+    struct Head<'c, 'a>(&'c Found<'a>);
+    impl<'de> serde::de::Visitor<'de> for Head<'_, 'de> {
+        type Value = ();
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a Kubernetes object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let (mut has_version, mut has_kind) = (false, false);
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                match &*key {
+                    "apiVersion" => {
+                        self.0.api_version.set(map.next_value::<Borrowed<'de>>()?.0);
+                        has_version = true;
+                    }
+                    "kind" => {
+                        self.0.kind.set(map.next_value::<Borrowed<'de>>()?.0);
+                        has_kind = true;
+                    }
+                    _ => {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                    }
+                }
+                if has_version && has_kind {
+                    self.0.done.set(true);
+                    return Err(serde::de::Error::custom("found"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let found = Found::default();
+    let read = serde_json::Deserializer::from_str(json).deserialize_map(Head(&found));
+    match read {
+        Err(e) if !found.done.get() => Err(ObjectError::NotJson(e.to_string())),
+        _ => Ok((found.api_version.into_inner(), found.kind.into_inner())),
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct MetaOnly {
     #[serde(default)]
     metadata: Option<Meta>,
 }
 
+/// An object of the usual shape, read in one go.
+#[derive(serde::Deserialize)]
+#[serde(bound(deserialize = "S: Default + Deserialize<'de>, T: Default + Deserialize<'de>"))]
+struct Whole<S, T> {
+    #[serde(default, deserialize_with = "nullable")]
+    metadata: Meta,
+    #[serde(default, deserialize_with = "nullable")]
+    spec: S,
+    #[serde(default, deserialize_with = "nullable")]
+    status: T,
+}
+
 /// Reads metadata and body of an object of a known kind.
 pub(super) fn parse_body(json: &str, kind: &str) -> Result<Object, ObjectError> {
+    // The kinds that come most often, and largest, are read in one go.
+    match kind {
+        "Pod" => {
+            let w: Whole<PodSpec, PodStatus> = read(json, kind, "")?;
+            return object(kind, w.metadata, Body::Pod(Box::new(Pod { spec: w.spec, status: w.status })));
+        }
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => {
+            let w: Whole<WorkloadSpec, WorkloadStatus> = read(json, kind, "")?;
+            return object(kind, w.metadata, Body::Workload(Box::new(Workload { spec: w.spec, status: w.status })));
+        }
+        "Node" => {
+            let w: Whole<NodeSpec, NodeStatus> = read(json, kind, "")?;
+            return object(kind, w.metadata, Body::Node(Box::new(Node { spec: w.spec, status: w.status })));
+        }
+        _ => {}
+    }
     let meta = read::<MetaOnly>(json, kind, "")?.metadata.unwrap_or_default();
     if meta.name.is_empty() {
         return Err(ObjectError::Missing("metadata.name"));
@@ -142,8 +224,6 @@ pub(super) fn parse_body(json: &str, kind: &str) -> Result<Object, ObjectError> 
         };
     }
     let body = match kind {
-        "Pod" => body!(Pod),
-        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => body!(Workload),
         "Job" => body!(Job),
         "CronJob" => body!(CronJob),
         "ControllerRevision" => body!(Revision),
@@ -155,7 +235,6 @@ pub(super) fn parse_body(json: &str, kind: &str) -> Result<Object, ObjectError> 
         "ConfigMap" => body!(ConfigMap),
         "Secret" => body!(Secret),
         "ServiceAccount" => body!(ServiceAccount),
-        "Node" => body!(Node),
         "Namespace" => body!(Namespace),
         "Lease" => body!(Lease),
         "PersistentVolumeClaim" => body!(Claim),
@@ -174,6 +253,13 @@ pub(super) fn parse_body(json: &str, kind: &str) -> Result<Object, ObjectError> 
         _ => body!(Other),
     };
     Ok(Object { key, meta, body })
+}
+
+fn object(kind: &str, meta: Meta, body: Body) -> Result<Object, ObjectError> {
+    if meta.name.is_empty() {
+        return Err(ObjectError::Missing("metadata.name"));
+    }
+    Ok(Object { key: ObjectRef::new(kind, &meta.namespace, &meta.name), meta, body })
 }
 
 fn read<T: DeserializeOwned>(json: &str, kind: &str, name: &str) -> Result<T, ObjectError> {
