@@ -331,7 +331,9 @@ fn of_readiness(view: &View, p: &PodFacts, add: Add) {
         _ => 0,
     };
     let fresh = started >= since.plus(-2 * SECOND);
-    let since = since.max(started);
+    // The readiness probe begins when the startup probe has passed; nobody says when, so the last word of the pod stands.
+    let passed = (fresh && !starting && spec.is_some_and(|s| s.startup_probe.is_some())).then_some(p.entry.updated);
+    let since = since.max(started).max(passed.unwrap_or(started));
     let failing = p
         .notes(&["Unhealthy"])
         .rfind(|n| n.message.starts_with("Readiness") || n.message.starts_with("Startup"))
