@@ -164,6 +164,14 @@ pub struct ErrorLine<'a> {
     pub at: tapio_core::time::Time,
 }
 
+/// Whether a text names a word as a whole.
+pub fn names_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(i, w)| {
+        let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
+        edge(text[..i].chars().next_back()) && edge(text[i + w.len()..].chars().next())
+    })
+}
+
 /// Whether a tail is what a log API answers when there is no log.
 fn is_no_log(lines: &[String]) -> bool {
     lines.len() == 1

@@ -82,6 +82,14 @@ pub struct Symptom {
 }
 
 impl Symptom {
+    /// Whether a container runs badly or logs that it does: what a fault outside of it would look like.
+    pub fn is_failing_container(&self) -> bool {
+        matches!(
+            self.trouble,
+            Trouble::Unready | Trouble::Crashing | Trouble::LogErrors | Trouble::ProbeKilled | Trouble::InitStuck
+        )
+    }
+
     /// Whether it counts at `now`.
     pub fn counts(&self, now: Time) -> bool {
         self.counts_from <= now

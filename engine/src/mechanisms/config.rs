@@ -191,7 +191,7 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
     let spec = p.pod.spec.container(name)?;
     let line = logs::newest_of(p, Some(name), &[Class::BadConfig])?;
     let ns = p.key().ns();
-    let source = spec.env.iter().filter(|v| v.name.len() > 2 && mentions(line.text, &v.name)).find_map(|v| {
+    let source = spec.env.iter().filter(|v| v.name.len() > 2 && logs::names_word(line.text, &v.name)).find_map(|v| {
         let from = v.value_from.as_ref()?;
         let map = from.config_map_key_ref.as_ref().map(|r| ("ConfigMap", r));
         let (kind, r) = map.or_else(|| from.secret_key_ref.as_ref().map(|r| ("Secret", r)))?;
@@ -202,7 +202,7 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
             let r = f.config_map_ref.as_ref()?;
             let key = ObjectRef::new("ConfigMap", ns, &r.name);
             let Body::ConfigMap(c) = &view.world.live(&key)?.body else { return None };
-            let k = c.data.keys().find(|k| k.len() > 2 && mentions(line.text, k))?;
+            let k = c.data.keys().find(|k| k.len() > 2 && logs::names_word(line.text, k))?;
             Some((key.clone(), k.clone(), k.clone()))
         })
     };
@@ -237,14 +237,6 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
         .unless("the same revision brought another change", other)
         .next(kubectl("describe", &key)),
     )
-}
-
-/// Whether a text names a word as a whole.
-fn mentions(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(i, w)| {
-        let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
-        edge(text[..i].chars().next_back()) && edge(text[i + w.len()..].chars().next())
-    })
 }
 
 /// A change of the content, seen as it happened or told by managedFields: when, and what.

@@ -256,9 +256,9 @@ fn by_log(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     let l = errors.iter().find(|l| l.class == Class::MissingVariable)?;
     let spec = container.and_then(|c| p.pod.spec.container(c));
     let set = spec.is_some_and(|c| {
-        c.env
-            .iter()
-            .any(|v| v.name.len() > 2 && names(l.text, &v.name) && (!v.value.is_empty() || v.value_from.is_some()))
+        c.env.iter().any(|v| {
+            v.name.len() > 2 && logs::names_word(l.text, &v.name) && (!v.value.is_empty() || v.value_from.is_some())
+        })
     });
     let changes = revision_changes(view, p, container, &["env"]);
     Some(
@@ -277,14 +277,6 @@ fn by_log(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
         .unless("the variable is set in the container's environment", set)
         .next(undo(&p.workload)),
     )
-}
-
-/// Whether a text names a word as a whole.
-fn names(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(i, w)| {
-        let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
-        edge(text[..i].chars().next_back()) && edge(text[i + w.len()..].chars().next())
-    })
 }
 
 static PORT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)(?:port[ :=]+|[\]:*.]:?)(\d{2,5})\b").ok());

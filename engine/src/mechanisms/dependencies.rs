@@ -62,13 +62,6 @@ manual! {
     "database-connections-exhausted": Recorded [Unready, Crashing, LogErrors];
 }
 
-fn is_failing(s: &Symptom) -> bool {
-    matches!(
-        s.trouble,
-        Trouble::Unready | Trouble::Crashing | Trouble::LogErrors | Trouble::ProbeKilled | Trouble::InitStuck
-    )
-}
-
 /// Names that environments, failed look-ups and probes use as Services of a namespace, with who uses them.
 pub(crate) fn named_services(view: &View, ns: &str) -> BTreeMap<String, Vec<ObjectRef>> {
     let mut out: BTreeMap<String, Vec<ObjectRef>> = BTreeMap::new();
@@ -106,7 +99,7 @@ pub(crate) fn named_services(view: &View, ns: &str) -> BTreeMap<String, Vec<Obje
 
 /// Wrong addresses, refused credentials and databases at their limits, by the errors of those who suffer.
 pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
-    for s in symptoms.iter().filter(|s| is_failing(s)) {
+    for s in symptoms.iter().filter(|s| s.is_failing_container()) {
         let Some(p) = view.pods.get(&s.object) else { continue };
         out.extend(address(view, p, s));
         out.extend(credentials(view, p, s));
@@ -325,7 +318,7 @@ fn environment_names(view: &View, p: &PodFacts, service: &ObjectRef) -> bool {
 /// Refusals and timeouts towards one address that nothing explains.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     hidden_address(view, left, out);
-    for s in left.iter().filter(|s| is_failing(s)) {
+    for s in left.iter().filter(|s| s.is_failing_container()) {
         let Some(p) = view.pods.get(&s.object) else { continue };
         let errors = logs::errors(p, s.container.as_deref(), 30);
         let Some(line) = errors.iter().find(|e| matches!(e.class, Class::Refused | Class::Timeout | Class::Network))
@@ -474,7 +467,7 @@ fn configured(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             let at = p.created();
             let own: Vec<ObjectRef> = view
                 .pods_of(workload)
-                .filter(|x| symptoms.iter().any(|s| s.object == *x.key() && is_failing(s)))
+                .filter(|x| symptoms.iter().any(|s| s.object == *x.key() && s.is_failing_container()))
                 .map(|x| x.key().clone())
                 .collect();
             let (changes, _) = configured_at(view, p, e);

@@ -8,7 +8,7 @@ use super::{kubectl, manual, undo};
 use crate::diagnosis::endpoints;
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::logs::{self, Class};
-use crate::diagnosis::symptom::{Symptom, Trouble};
+use crate::diagnosis::symptom::Symptom;
 use crate::diagnosis::view::{PodFacts, View};
 
 manual! {
@@ -44,16 +44,9 @@ manual! {
     "dns-resolution-failed": CapturedText [Unready, Crashing, LogErrors, ProbeKilled, InitStuck];
 }
 
-fn is_failing(s: &Symptom) -> bool {
-    matches!(
-        s.trouble,
-        Trouble::Unready | Trouble::Crashing | Trouble::LogErrors | Trouble::ProbeKilled | Trouble::InitStuck
-    )
-}
-
 /// Policies, resolver settings, the cluster's DNS.
 pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
-    for s in symptoms.iter().filter(|s| is_failing(s)) {
+    for s in symptoms.iter().filter(|s| s.is_failing_container()) {
         let Some(p) = view.pods.get(&s.object) else { continue };
         out.extend(dropped(view, p, s));
         out.extend(resolver(view, p, s));
@@ -333,7 +326,7 @@ fn cluster_dns(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         let node_down = view.world.live(&node).and_then(|o| o.as_node()).is_some_and(|n| !n.is_ready());
         let failing: Vec<ObjectRef> = symptoms
             .iter()
-            .filter(|s| is_failing(s))
+            .filter(|s| s.is_failing_container())
             .filter(|s| {
                 view.pods
                     .get(&s.object)
@@ -372,7 +365,7 @@ fn cluster_dns(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
 
 /// Failed look-ups that nothing explains.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
-    for s in left.iter().filter(|s| is_failing(s)) {
+    for s in left.iter().filter(|s| s.is_failing_container()) {
         let Some(p) = view.pods.get(&s.object) else { continue };
         let Some(l) = logs::telling(p, s.container.as_deref()).filter(|l| l.class == Class::Dns) else { continue };
         out.push(
