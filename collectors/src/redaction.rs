@@ -8,6 +8,7 @@
 mod applied;
 mod literal;
 mod rewrite;
+mod routes;
 mod text;
 
 use serde_json::value::RawValue;
@@ -67,7 +68,9 @@ impl Redaction {
     /// As [`Redaction::object`], with further members (`"kind":"Pod"`) put in front.
     pub(crate) fn object_with(&self, json: &str, kind: &str, lead: &str) -> Result<Box<RawValue>, RedactionError> {
         let noted = applied::note_differences(json, kind);
-        let text = rewrite::Rewriter::new(noted.as_deref().unwrap_or(json), kind, self).run(lead)?;
+        let json = noted.as_deref().unwrap_or(json);
+        let routed = routes::note_routes(json, kind);
+        let text = rewrite::Rewriter::new(routed.as_deref().unwrap_or(json), kind, self).run(lead)?;
         // Checks the text as a whole, too: what is no JSON does not get out.
         RawValue::from_string(text).map_err(|_| RedactionError::NotJson)
     }

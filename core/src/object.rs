@@ -11,6 +11,7 @@ mod node;
 mod pod;
 mod policy;
 pub mod quantity;
+pub mod routes;
 mod storage;
 mod workload;
 

@@ -241,6 +241,8 @@ impl Incidents {
         for s in explanation
             .unexplained
             .iter()
+            // Who reads incidents has the alert already; repeating it without a cause would be one more.
+            .filter(|s| s.trouble != symptom::Trouble::Alert)
             .filter(|s| !self.list.iter().any(|t| t.is_aftermath(view.now) && t.reached.contains(&s.object)))
         {
             groups.entry(view.world.workload_of(&s.object)).or_default().push(s);

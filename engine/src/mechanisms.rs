@@ -9,9 +9,11 @@ pub mod dependencies;
 pub mod images;
 pub mod network;
 pub mod nodes;
+pub mod performance;
 pub mod probes;
 pub mod quota;
 pub mod rollout;
+pub mod routes;
 pub mod scheduling;
 pub mod services;
 pub mod storage;
@@ -121,6 +123,8 @@ pub const FAMILIES: &[Family] = &[
         residual: dependencies::residual,
     },
     Family { name: "network", manual: network::MANUAL, find: network::find, residual: network::residual },
+    Family { name: "routes", manual: routes::MANUAL, find: routes::find, residual: nothing },
+    Family { name: "performance", manual: performance::MANUAL, find: nothing, residual: performance::residual },
     Family { name: "nodes", manual: nodes::MANUAL, find: nodes::find, residual: nothing },
 ];
 

@@ -327,6 +327,7 @@ impl EventProcessor {
         let secs = |n: u64| i64::try_from(n).unwrap_or(i64::MAX / SECOND).saturating_mul(SECOND);
         let before = s.clock.plus(-secs(s.config.tombstone_secs));
         s.world.forget(before);
+        s.world.alerts.forget(s.clock);
         s.world.trim_history(s.clock.plus(-secs(s.config.history_secs)));
         let world = &s.world;
         s.before.retain(|k, _| world.entry(k).is_some());

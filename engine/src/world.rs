@@ -5,9 +5,12 @@
 //!
 //! Architecture invariant: iteration is always in key order; hash maps are only looked up.
 
+pub mod alerts;
 pub mod changes;
 pub mod history;
 pub mod links;
+pub mod revisions;
+pub mod routes;
 pub mod uses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -77,6 +80,13 @@ pub struct World {
     by_kind: BTreeMap<String, BTreeMap<(String, String), NodeIndex>>,
     /// Kinds that were listed, per namespace (`""`: cluster-scoped or all); an absent object of a listed kind is missing.
     pub listed: BTreeSet<(String, String)>,
+    /// Alerts that fire.
+    pub alerts: alerts::Alerts,
+    /// Dated writes of a dump.
+    pub revisions: revisions::Revisions,
+    /// Route tables by the object that holds them.
+    #[serde(skip)]
+    routes: BTreeMap<ObjectRef, Vec<routes::Route>>,
 }
 
 impl World {
@@ -88,6 +98,9 @@ impl World {
         for (i, key) in all {
             self.remember(key, i);
         }
+        self.routes.clear();
+        let tables: Vec<_> = self.graph.node_weights().filter_map(Entry::live).map(routes::table_of).collect();
+        self.routes.extend(tables.into_iter().flatten());
     }
 
     fn remember(&mut self, key: ObjectRef, at: NodeIndex) {
@@ -161,6 +174,11 @@ impl World {
         i
     }
 
+    /// Route tables that are there now, by the object that holds them.
+    pub fn routes(&self) -> impl Iterator<Item = (&ObjectRef, &[routes::Route])> {
+        self.routes.iter().map(|(k, t)| (k, t.as_slice()))
+    }
+
     /// Whether a list of this kind was seen, so that absence means "does not exist".
     pub fn was_listed(&self, kind: &str, ns: &str) -> bool {
         self.listed.contains(&(ns.to_owned(), kind.to_owned()))
@@ -228,6 +246,12 @@ impl World {
         }
         entry.deleted_at = None;
         entry.updated = at;
+        if let Some(o) = entry.object.as_ref().filter(|o| matches!(o.body, Body::ConfigMap(_) | Body::Ingress(_))) {
+            match routes::table_of(o) {
+                Some((key, table)) => self.routes.insert(key, table),
+                None => self.routes.remove(&o.key),
+            };
+        }
         if relink {
             self.relink(i, at);
         }
@@ -297,6 +321,7 @@ impl World {
         }
         self.graph[i].deleted_at = Some(at);
         self.graph[i].updated = at;
+        self.routes.remove(&object.key);
         let gone: Vec<EdgeIndex> = [Direction::Incoming, Direction::Outgoing]
             .into_iter()
             .flat_map(|d| self.graph.edges_directed(i, d))

@@ -141,7 +141,25 @@ impl Alert<'_> {
         (!ns.is_empty()).then(|| ObjectRef::cluster_scoped("Namespace", &ns))
     }
 
-    fn identity(&self) -> Id {
+    /// Since when it fires, where that is said.
+    pub fn starts(&self) -> Option<Time> {
+        self.starts_at.time()
+    }
+
+    /// When it ended, or ends unless it is sent again.
+    pub fn ends(&self) -> Option<Time> {
+        self.ends_at.time()
+    }
+
+    /// What it says: the metric in its labels, then its annotations.
+    pub fn words(&self) -> String {
+        let said = ["summary", "description", "message"].into_iter().filter_map(|k| self.annotations.get(k));
+        let all = self.labels.get("metric").into_iter().chain(said);
+        all.map(|t| &**t).filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" | ")
+    }
+
+    /// The same for every notification of one alert.
+    pub fn identity(&self) -> Id {
         let id = IdBuilder::new("alert").text(&self.fingerprint);
         // The fingerprint is a hash of the labels; without it the labels themselves do.
         let labels = self.labels.iter().filter(|_| self.fingerprint.is_empty());

@@ -74,7 +74,14 @@ fn strength(h: &Hypothesis) -> f64 {
 }
 
 fn uncovered(counting: &[&Symptom], roots: &[Root]) -> Vec<Symptom> {
-    counting.iter().filter(|s| !roots.iter().any(|r| r.reach.contains_key(&s.object))).map(|s| (*s).clone()).collect()
+    counting.iter().filter(|s| !roots.iter().any(|r| covers(r, s))).map(|s| (*s).clone()).collect()
+}
+
+/// Whether a root leaves nothing of a symptom to explain. An alert tells of effects that are further away than the known
+/// relations lead; a fault in the same namespace, or of the cluster, is enough for it.
+fn covers(r: &Root, s: &Symptom) -> bool {
+    let home = &r.hypothesis.root.namespace;
+    r.reach.contains_key(&s.object) || (s.trouble == Trouble::Alert && (home.is_none() || *home == s.object.namespace))
 }
 
 /// One hypothesis per mechanism and workload: the same finding on three pods is one.

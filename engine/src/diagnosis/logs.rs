@@ -78,7 +78,7 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::TooManyConnections,
-        r"(?i)too many connections|max_connections|too many clients|remaining connection slots|connection limit exceeded|max number of clients reached|ERROR 1040",
+        r"(?i)too many connections|max_(?:user_)?connections.{0,40}(?:exceeded|reached)|(?:exceeded|reached).{0,40}max_(?:user_)?connections|too many clients|remaining connection slots|connection limit exceeded|max number of clients reached|ERROR 1040",
     ),
     (Class::TooManyFiles, r"(?i)too many open files|EMFILE|ENFILE"),
     (

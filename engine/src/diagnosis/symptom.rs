@@ -76,7 +76,7 @@ pub struct Symptom {
     pub says: String,
     /// Since when.
     pub since: Time,
-    /// When it begins to count. One that never does by itself ([`Trouble::LogErrors`], [`Trouble::Alert`]) still leads
+    /// When it begins to count. One that never does by itself ([`Trouble::LogErrors`]) still leads
     /// mechanisms to what they look for.
     pub counts_from: Time,
 }
@@ -128,6 +128,7 @@ pub fn symptoms(view: &View) -> Vec<Symptom> {
     of_services(view, &mut out);
     of_claims(view, &mut out);
     of_nodes(view, &mut out);
+    of_alerts(view, &mut out);
     out.sort_by(|a, b| {
         (&a.object, a.trouble, &a.container, a.since).cmp(&(&b.object, b.trouble, &b.container, b.since))
     });
@@ -453,6 +454,22 @@ fn of_claims(view: &View, out: &mut Vec<Symptom>) {
             says: format!("{} is not bound", o.key),
             since,
             counts_from: since.plus(hold::CLAIM * SECOND),
+        });
+    }
+}
+
+/// People or machines are told that something is bad; one symptom an object, however many alerts there are about it.
+fn of_alerts(view: &View, out: &mut Vec<Symptom>) {
+    for list in view.alerts.chunk_by(|a, b| a.0 == b.0) {
+        let Some((object, first)) = list.iter().min_by_key(|(_, f)| f.since) else { continue };
+        let more = if list.len() > 1 { format!(" (and {} more)", list.len() - 1) } else { String::new() };
+        out.push(Symptom {
+            object: (*object).clone(),
+            trouble: Trouble::Alert,
+            container: None,
+            says: format!("alert {}{more}: {}", first.name, shorten(&first.says, 200)),
+            since: first.since,
+            counts_from: first.since,
         });
     }
 }

@@ -7,6 +7,7 @@ use tapio_core::object::{Body, Container, ContainerStatus, Object, ObjectRef, Po
 use tapio_core::ontology::Relation;
 use tapio_core::time::{SECOND, Time};
 
+use crate::world::alerts::{Firing, Signal};
 use crate::world::history::{Changed, History, Note};
 use crate::world::{Entry, World, changes};
 
@@ -132,6 +133,8 @@ pub struct View<'a> {
     pub services: BTreeMap<&'a ObjectRef, ServiceFacts<'a>>,
     /// Pods by the workload they belong to.
     pub members: BTreeMap<ObjectRef, Vec<&'a ObjectRef>>,
+    /// Alerts that fire now and ask for something, by what they are about.
+    pub alerts: Vec<(&'a ObjectRef, &'a Firing)>,
 }
 
 impl<'a> View<'a> {
@@ -187,7 +190,8 @@ impl<'a> View<'a> {
             let pods = selected.iter().map(|p| p.key().clone()).collect();
             services.insert(&object.key, ServiceFacts { object, service, pods, ready });
         }
-        View { world, now, pods, services, members }
+        let alerts = world.alerts.firing(now).filter(|(_, f)| f.urgent).collect();
+        View { world, now, pods, services, members, alerts }
     }
 
     /// Pods of a workload.
@@ -269,6 +273,12 @@ impl<'a> View<'a> {
             Some(rs) => pod.object.meta.controller().is_none_or(|o| o.name == rs),
             None => true,
         }
+    }
+
+    /// Since when alerts fire on failing requests in a namespace: then errors that are only logged do harm.
+    pub fn alarmed(&self, ns: &str) -> Time {
+        let failing = self.alerts.iter().filter(|(o, f)| o.ns() == ns && f.signal == Signal::Errors);
+        failing.map(|(_, f)| f.since).min().unwrap_or(Time::MAX)
     }
 
     /// Evidence from an object's own state.

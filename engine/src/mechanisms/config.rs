@@ -264,6 +264,11 @@ fn content_change(view: &View, key: &ObjectRef) -> Option<(Time, Vec<FieldChange
             .collect();
         return Some((created, changes, None));
     }
+    if object.meta.managed_fields.is_empty() {
+        let at = view.world.revisions.written(object.meta.version()).filter(|t| t.since(created) > 10 * SECOND)?;
+        let change = FieldChange { field: "data".to_owned(), before: None, after: None, by: None, at: Some(at) };
+        return Some((at, vec![change], None));
+    }
     let (by, at) = object
         .meta
         .managed_fields

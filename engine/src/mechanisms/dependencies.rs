@@ -263,7 +263,7 @@ fn database(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
             format!("{target} {what}, as {} says", p.workload),
         )
         .explaining([s.object.clone()])
-        .counting_from(s.counts_from)
+        .counting_from(s.counts_from.min(view.alarmed(p.key().ns())))
         .via("dependency")
         .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
         .unless("one caller's own pool is meant", false)
@@ -295,12 +295,29 @@ fn callee(view: &View, p: &PodFacts, class: Class) -> Option<ObjectRef> {
                 && logs::newest_of(x, None, &[class]).is_none()
                 && environment_names(view, x, key)
         });
-        let score = 4 * i32::from(own) + 3 * i32::from(mine) - 2 * i32::from(others && !mine);
+        let score = 4 * i32::from(own) + 3 * i32::from(mine) - 2 * i32::from(others && !mine)
+            + belongs(view, &first.workload, class);
         if best.as_ref().is_none_or(|(b, _)| score > *b) {
             best = Some((score, first.workload.clone()));
         }
     }
     best.filter(|(score, _)| *score >= 0).map(|(_, o)| o)
+}
+
+/// Where nothing names a database, names of workloads tell to whom it belongs: 1 if those that share the longest beginning
+/// with its name suffer from the class, -1 if they do not, 0 if no one shares any.
+fn belongs(view: &View, database: &ObjectRef, class: Class) -> i32 {
+    let shared = |w: &ObjectRef| w.name.bytes().zip(database.name.bytes()).take_while(|(a, b)| a == b).count();
+    let near: Vec<(usize, &ObjectRef)> = view
+        .members
+        .keys()
+        .filter(|w| w.ns() == database.ns() && *w != database)
+        .map(|w| (shared(w), w))
+        .filter(|(n, _)| *n >= 2)
+        .collect();
+    let Some(most) = near.iter().map(|(n, _)| *n).max() else { return 0 };
+    let mut nearest = near.iter().filter(|(n, _)| *n == most).flat_map(|(_, w)| view.pods_of(w));
+    if nearest.any(|p| logs::newest_of(p, None, &[class]).is_some()) { 1 } else { -1 }
 }
 
 /// Whether a pod's environment names a Service, or one that stands for the same pods.

@@ -9,6 +9,7 @@ use tapio_core::time::{SECOND, Time};
 use tapio_core::unified::{EventKind, Resolution, Severity, UnifiedEvent};
 
 use super::{EventProcessor, Known, Parked, Waiting};
+use crate::world::alerts::Firing;
 use crate::world::changes::differences;
 use crate::world::history::{Changed, Exit, LogTail, NodeService, ProbeResult};
 use crate::world::{self, Applied};
@@ -95,6 +96,24 @@ impl EventProcessor {
                     if self.state.gaps.len() < 200 && !self.state.gaps.contains(&gap) {
                         self.state.gaps.push(gap);
                     }
+                }
+            }
+            Payload::Event(e) => {
+                self.state.dirty = true;
+                if raw.source == source::DUMP
+                    && let (Ok(n), Some(last)) = (e.metadata.resource_version.parse(), e.last())
+                {
+                    self.state.world.revisions.note(n, last);
+                }
+            }
+            Payload::Alert(a) => {
+                if let (Some(e), Some(about)) = (events.first(), a.object()) {
+                    let alerts = &mut self.state.world.alerts;
+                    self.state.dirty |= if a.is_resolved(at) {
+                        alerts.resolve(&about, a.identity())
+                    } else {
+                        alerts.fire(about, a.identity(), Firing::of(&a, e.id, at))
+                    };
                 }
             }
             // What these say is news if it makes an event that is more than a sample, see `settle`.

@@ -84,6 +84,7 @@ pub(super) fn causes(id: &str, truth: &Truth, list: &Value, millis: f64) -> Scor
         want: truth.want.clone(),
         mechanisms: truth.mechanisms.clone(),
         millis,
+        given: list.iter().take(3).map(|c| (c["confidence"].as_f64().unwrap_or(0.0), truth.accepts(c))).collect(),
         notes: Vec::new(),
     }
 }

@@ -109,6 +109,8 @@ shape! {
         uid: Text<'a>,
         /// When it was written first.
         creation_timestamp: Text<'a>,
+        /// Number of its last write.
+        resource_version: Text<'a>,
     }
     /// The object that an Event is about.
     #[serde(rename_all = "camelCase")]
