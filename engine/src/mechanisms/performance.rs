@@ -107,7 +107,10 @@ impl<'a> Signs<'a> {
     }
 
     fn evidence(&self, view: &View) -> Vec<Evidence> {
-        self.alerts.iter().take(5).map(|(o, f)| alerted(view, o, f)).collect()
+        // What is slow before what only follows from it.
+        let mut list: Vec<_> = self.alerts.iter().collect();
+        list.sort_by_key(|(o, f)| (f.signal, *o, f.id));
+        list.into_iter().take(5).map(|(o, f)| alerted(view, o, f)).collect()
     }
 }
 
