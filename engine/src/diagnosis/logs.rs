@@ -116,7 +116,7 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::BadConfig,
-        r"(?i)invalid (?:syntax|configuration|config|value|format|argument|option|port|json|yaml)|syntax error|parse error|failed to parse|parsing .* (?:error|invalid)|unknown (?:directive|option|flag|key)|unexpected token|malformed|NumberFormatException|JSONDecodeError|YAMLException|strconv\.|not a valid|configuration error|config(?:uration)? (?:is )?invalid|emerg\]",
+        r"(?i)invalid (?:syntax|configuration|config|value|format|argument|option|port|json|yaml)|syntax error|parse error|failed to parse|parsing .* (?:error|invalid)|unknown (?:directive|option|flag|key)|unexpected token|malformed|NumberFormatException|JSONDecodeError|YAMLException|strconv\.|time: (?:unknown unit|invalid duration|missing unit)|\bparse /\S+: |cannot unmarshal|yaml: line \d+|did not find expected|unexpected end of JSON|not a valid|configuration error|config(?:uration)? (?:is )?invalid|emerg\]",
     ),
     (
         Class::Panic,
@@ -255,6 +255,8 @@ mod tests {
                 "level=error msg=\"invalid MAX: strconv.Atoi: parsing \\\"6O\\\": invalid syntax\"",
                 Some(Class::BadConfig),
             ),
+            ("parse /etc/app/app.conf: line 4: timeout: time: unknown unit \" sec\"", Some(Class::BadConfig)),
+            ("yaml: line 12: did not find expected key", Some(Class::BadConfig)),
             ("required environment variable STORE_ADDR is not set", Some(Class::MissingVariable)),
             ("level=info msg=\"retry after timeout\"", None),
             ("server started on port 8080", None),

@@ -104,7 +104,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::ConfigError | Trouble::VolumesPending)) {
         out.extend(reference(view, s));
     }
-    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Crashing) {
+    for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::Crashing | Trouble::Unready)) {
         out.extend(named_value(view, s));
     }
     for kind in ["ConfigMap", "Secret"] {
@@ -183,8 +183,8 @@ fn reference(view: &View, s: &Symptom) -> Option<Hypothesis> {
     Some(h.changed(changes).changed(brought).next(kubectl(verb, &target)).next(kubectl("describe", &s.object)))
 }
 
-/// A container that ends with a complaint about a value, and the value comes from a ConfigMap or Secret: nobody needs to
-/// have seen the change.
+/// A container that ends, or refuses to be ready, with a complaint about a value or a file, and that comes from a ConfigMap
+/// or Secret: nobody needs to have seen the change.
 fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
     let p = view.pods.get(&s.object)?;
     let name = s.container.as_deref()?;
@@ -206,7 +206,10 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
             Some((key.clone(), k.clone(), k.clone()))
         })
     };
-    let (key, field, variable) = source.or_else(whole)?;
+    // What only serves badly may complain about a variable for long; a file that it names is what it reads just now.
+    let by_variable = if s.trouble == Trouble::Crashing { source.or_else(whole) } else { None };
+    let via = if by_variable.is_some() { "config-env" } else { "config-volume" };
+    let (key, field, variable) = by_variable.or_else(|| named_file(p, spec, line.text))?;
     view.world.live(&key)?;
     // Another change of this revision that touches the container would be the nearer cause.
     let other = view
@@ -221,14 +224,15 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
             s.since,
             Proof::Inferred,
             format!(
-                "{} ends because of the value of {variable}, which is {field} of {key}: {}",
+                "{} {} because of {variable}, which is {field} of {key}: {}",
                 p.workload,
+                if s.trouble == Trouble::Crashing { "ends" } else { "is not ready" },
                 line.text.trim()
             ),
         )
         .explaining([s.object.clone()])
         .counting_from(s.counts_from)
-        .via("config-env")
+        .via(via)
         .supported(u32::from(well))
         .with([
             view.logged(&s.object, Some(line.at), line.container, line.text),
@@ -237,6 +241,38 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
         .unless("the same revision brought another change", other)
         .next(kubectl("describe", &key)),
     )
+}
+
+/// The ConfigMap or Secret, and its key, behind a mounted file that a text names by its path.
+fn named_file(p: &PodFacts, spec: &tapio_core::object::Container, text: &str) -> Option<(ObjectRef, String, String)> {
+    let ns = p.key().ns();
+    for path in text.split(|c: char| c.is_whitespace() || "\"'`(),;=[]<>".contains(c)) {
+        let path = path.trim_end_matches([':', '.']);
+        if !path.starts_with('/') {
+            continue;
+        }
+        // `/etc/app/app.conf:4` names a place in the file.
+        let path = path.split(':').next().unwrap_or(path);
+        let Some((mount, rest)) = spec.volume_mounts.iter().find_map(|m| {
+            let dir = m.mount_path.trim_end_matches('/');
+            let rest = path.strip_prefix(dir)?;
+            if !m.sub_path.is_empty() && rest.is_empty() {
+                return Some((m, m.sub_path.clone()));
+            }
+            rest.strip_prefix('/').filter(|r| !r.is_empty()).map(|r| (m, r.to_owned()))
+        }) else {
+            continue;
+        };
+        let Some(v) = p.pod.spec.volumes.iter().find(|v| v.name == mount.name) else { continue };
+        let (kind, name, items) = match (&v.config_map, &v.secret) {
+            (Some(c), _) => ("ConfigMap", &c.name, &c.items),
+            (None, Some(s)) => ("Secret", &s.secret_name, &s.items),
+            (None, None) => continue,
+        };
+        let key = items.iter().find(|i| i.path == rest).map_or_else(|| rest.clone(), |i| i.key.clone());
+        return Some((ObjectRef::new(kind, ns, name), key, path.to_owned()));
+    }
+    None
 }
 
 /// A change of the content, seen as it happened or told by managedFields: when, and what.
@@ -265,7 +301,7 @@ fn content_change(view: &View, key: &ObjectRef) -> Option<(Time, Vec<FieldChange
         return Some((created, changes, None));
     }
     if object.meta.managed_fields.is_empty() {
-        let at = view.world.revisions.written(object.meta.version()).filter(|t| t.since(created) > 10 * SECOND)?;
+        let at = view.world.revisions.written(object.meta.version()).filter(|t| t.since(created) > 2 * SECOND)?;
         let change = FieldChange { field: "data".to_owned(), before: None, after: None, by: None, at: Some(at) };
         return Some((at, vec![change], None));
     }
