@@ -80,8 +80,8 @@ pub(crate) fn check(rules: &[Placed], file: &str) -> Outcome<Checked> {
     }
     let cannot = |e: std::io::Error| Failure::Unreachable(format!("cannot make a temporary folder: {e}"));
     let dir = tempfile::Builder::new().prefix("tapio-rules-").tempdir().map_err(cannot)?;
+    // Without a schema: an empty graph needs no index.
     let graph = EmbeddedGraph::open(dir.path(), EmbeddedConfig::default())?;
-    block_on(graph.ensure_schema())??;
     let mut ids: BTreeMap<String, usize> = BTreeMap::new();
     for (i, source) in rules.iter().enumerate() {
         let mut judge =
@@ -272,7 +272,13 @@ impl Judge<'_> {
                     StoreError::Other { why, .. } => why.clone(),
                     e => e.to_string(),
                 };
-                let (inner, why) = split_place(&why);
+                let (inner, why) = split_place(&plain(&why));
+                // An unknown variable or function is told without its place.
+                let inner = inner.or_else(|| {
+                    let word = why.split('\'').nth(1)?;
+                    let (line, column) = names::place_of(text, word)?;
+                    Some(Place { line, column })
+                });
                 let (place, says) = match inner {
                     Some(inner) => self.inside(place, text, inner, &why),
                     None => (place, why),
@@ -383,6 +389,19 @@ fn duration(text: &str) -> Option<i64> {
         rest = &behind[unit.len()..];
     }
     Some(sum)
+}
+
+/// A message of the store without what it says about itself, and without the list of all signs that it knows.
+fn plain(why: &str) -> String {
+    let why = why.strip_prefix("the embedded store cannot run this: ").unwrap_or(why);
+    let why = why.strip_prefix("syntax error: ").filter(|rest| rest.starts_with("syntax error: ")).unwrap_or(why);
+    match why.split_once(" expecting {") {
+        Some((before, list)) => match list.split_once('}') {
+            Some((list, after)) if list.len() > 40 => format!("{before}{after}"),
+            _ => why.to_owned(),
+        },
+        None => why.to_owned(),
+    }
 }
 
 /// Takes the place out of a message: `line 2, column 5:` of the gate, `line 2:4` of the store, which counts columns

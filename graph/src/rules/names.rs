@@ -81,6 +81,13 @@ pub fn unknown(text: &str) -> Result<Vec<Unknown>, StoreError> {
     Ok(reader.found)
 }
 
+/// Line and column of the first place of a name in a query, for messages of stores that do not tell it.
+pub fn place_of(text: &str, name: &str) -> Option<(usize, usize)> {
+    let list = tokens(text).ok()?;
+    let t = list.iter().find(|t| t.name() == Some(name))?;
+    Some(place(text, t.start))
+}
+
 struct Reader<'a> {
     text: &'a str,
     list: &'a [Token<'a>],
@@ -281,7 +288,7 @@ mod tests {
     fn names_that_the_graph_lacks_are_found_where_they_stand() {
         for (text, want) in [
             ("MATCH (p:Pd)\n  RETURN p.x", vec!["L Pd 1:10"]),
-            ("MATCH (p:Pod)-[r:RUNS_AT|RUNS_ON]->(n:Node) RETURN r.as", vec!["R RUNS_AT 1:18", "P as 1:55"]),
+            ("MATCH (p:Pod)-[r:RUNS_AT|RUNS_ON]->(n:Node) RETURN r.as", vec!["R RUNS_AT 1:18", "P as 1:54"]),
             ("MATCH (p:Pod {namespace: 'a', nmae: 'b'})\nRETURN p.restarts", vec!["P nmae 1:31", "P restarts 2:10"]),
             ("MATCH (p:pod) RETURN p", vec!["L pod 1:10"]),
             ("MATCH (p:Pod) WHERE p.name = $pod RETURN p.name", vec!["$ pod 1:30"]),

@@ -281,3 +281,6 @@ fn finding(rule: &Rule, live: &Live, resolved_at: Option<Time>) -> Option<Findin
         rows: live.seen.rows.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,10 @@ struct Verdict {
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let file = session.settings.clone().unwrap_or_else(|| args.dir.join(SETTINGS));
+    if !file.is_file() {
+        let remedy = "write the rules there, or name their file with --config";
+        return Err(Failure::input(format!("there is no {}; {remedy}", file.display())));
+    }
     // The folder's own settings are in force for everything.
     let config = Config::load(Some(&file))?;
     let session = &Session {
