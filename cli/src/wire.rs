@@ -10,6 +10,7 @@ mod interrupt;
 mod letters;
 mod pipeline;
 mod progress;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub(crate) use folder::{Folder, fingerprint};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
 pub(crate) use pipeline::{Pipeline, block_on, newest_of};
+pub(crate) use watch::Watch;
 
 /// Events that the engine takes at once.
 pub(crate) const CHUNK: usize = 256;

@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "cli/manual.rs"]
 mod manual;
+#[path = "cli/own_rules.rs"]
+mod own_rules;
 #[path = "cli/questions.rs"]
 mod questions;
 #[path = "cli/running.rs"]

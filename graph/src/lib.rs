@@ -9,6 +9,7 @@
 //! | [`statements`] | the catalog: every Cypher text Tapio itself runs, as data, and the schema |
 //! | [`gate`] | users' Cypher: refuses writes, pins the clock, closes the differences between stores |
 //! | [`hash`] | one hash over a whole graph, equal on every store |
+//! | [`rules`] | questions of users' own, asked over the time of the stream |
 //! | [`embedded`] | the store in this process, on marsdb: one file in one folder |
 //!
 //! Invariants: one writer; a batch is one transaction and idempotent; users' queries cannot write and are bounded in
@@ -18,6 +19,7 @@ pub mod embedded;
 pub mod gate;
 pub mod hash;
 pub mod projection;
+pub mod rules;
 pub mod statements;
 
 pub use embedded::{EmbeddedConfig, EmbeddedGraph};

@@ -85,6 +85,35 @@ pub(crate) fn a_tenth_doubled(events: &[RawEvent], seed: u64) -> Vec<RawEvent> {
     out.into_iter().map(|(_, e)| e.clone()).collect()
 }
 
+/// The lines for which `whose` holds come from a clock that is off by so many microseconds.
+pub(crate) fn skewed(events: &[RawEvent], by: i64, whose: fn(&RawEvent) -> bool) -> Vec<RawEvent> {
+    let shift = |e: &RawEvent| {
+        let mut e = e.clone();
+        if whose(&e) {
+            e.timestamp = e.timestamp.plus(by);
+            e.observed_at = e.observed_at.map(|t| t.plus(by));
+        }
+        e
+    };
+    events.iter().map(shift).collect()
+}
+
+/// Every tenth update is missing, chosen by the hash of what it says. The last one of each object stays: what is seen
+/// last is how it is.
+pub(crate) fn a_tenth_of_updates_lost(events: &[RawEvent]) -> Vec<RawEvent> {
+    let mut last: BTreeMap<Key, usize> = BTreeMap::new();
+    for (i, e) in events.iter().enumerate().filter(|(_, e)| e.kind == "ObjectModified") {
+        last.insert(serde_json::from_str(e.data.get()).unwrap(), i);
+    }
+    let kept: BTreeSet<usize> = last.into_values().collect();
+    let lost = |e: &RawEvent| {
+        let digits = e.content_id().to_string();
+        e.kind == "ObjectModified" && u64::from_str_radix(&digits[..8], 16).unwrap().is_multiple_of(10)
+    };
+    let all = events.iter().enumerate().filter(|(i, e)| kept.contains(i) || !lost(e));
+    all.map(|(_, e)| e.clone()).collect()
+}
+
 /// As a collector would tell it that begins at this time: first the newest state of each object that is there, with
 /// the events that the API still has and the logs that the kubelet still has; then what really followed.
 pub(crate) fn begun_at(events: &[RawEvent], begin: Time) -> Vec<RawEvent> {
