@@ -92,10 +92,33 @@ const WAYS: [(&str, Way); 10] = [
     ("killed_and_restarted", |t| same(t, ways::killed_and_restarted(t.story.events()))),
 ];
 
+/// Every recorded quiet story, one after another as if on one cluster: half an hour of rollouts, scaling, jobs, an
+/// autoscaler, changed configuration and cordons, and not one incident.
+fn churn(folder: &Path) -> Result<(), Failed> {
+    let mut stories: Vec<Story> = story::all(folder).into_iter().filter(Story::is_recorded_and_quiet).collect();
+    stories.sort_by_key(|s| s.events().first().map(RawEvent::seen_at));
+    let events = ways::one_after_another(stories.iter().map(Story::events));
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err("no quiet story".into()) };
+    let minutes = last.seen_at().since(first.seen_at()) / (60 * SECOND);
+    if minutes < 30 {
+        return Err(format!("only {minutes} minutes of quiet stories").into());
+    }
+    let (answer, _) = ways::as_it_is(&events);
+    let opened: Vec<String> = answer
+        .incidents
+        .iter()
+        .map(|i| format!("{} {:?}", i.opened_at, i.root_cause.as_ref().map(|c| &c.summary)))
+        .collect();
+    if opened.is_empty() { Ok(()) } else { Err(format!("{minutes} minutes of churn raised {opened:#?}").into()) }
+}
+
 fn main() {
     let args = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("healthy-churn::one_quiet_story_after_another", {
+        let folder = folder.clone();
+        move || churn(&folder)
+    })];
     for story in story::all(&folder) {
         let name = story.name.clone();
         let faults = story.expected.incidents.len();

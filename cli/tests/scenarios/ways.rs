@@ -184,6 +184,44 @@ struct Name {
     name: String,
 }
 
+/// Recordings joined to one: each begins five seconds after the end of the one before, with all times in it moved along.
+pub(crate) fn one_after_another<'a>(recordings: impl Iterator<Item = &'a [RawEvent]>) -> Vec<RawEvent> {
+    let mut out: Vec<RawEvent> = Vec::new();
+    for events in recordings {
+        let Some(first) = events.first() else { continue };
+        let begin = out.last().map_or(first.seen_at(), |e| e.seen_at().plus(5 * SECOND));
+        let by = begin.since(first.seen_at());
+        out.extend(events.iter().map(|e| moved(e, by)));
+    }
+    out
+}
+
+/// An event with every time in it, also in its data, moved by microseconds.
+fn moved(e: &RawEvent, by: i64) -> RawEvent {
+    let text = serde_json::to_string(e).unwrap();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('Z') {
+        let (head, tail) = rest.split_at(at + 1);
+        // The longest ending of what was read that is a time: with or without a fraction.
+        let time = [27, 24, 20].into_iter().find_map(|n| {
+            let from = head.len().checked_sub(n).filter(|f| head.is_char_boundary(*f))?;
+            let t = Time::parse(&head[from..]).ok().filter(|_| head.as_bytes()[from].is_ascii_digit())?;
+            Some((from, t))
+        });
+        match time {
+            Some((from, t)) => {
+                out.push_str(&head[..from]);
+                out.push_str(&t.plus(by).to_string());
+            }
+            None => out.push_str(head),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    serde_json::from_str(&out).unwrap()
+}
+
 /// Numbers that look random and are the same in every run.
 fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
     move |below| {
