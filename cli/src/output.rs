@@ -10,6 +10,7 @@ pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod timeline;
+pub(crate) mod whatif;
 
 use std::io::Write;
 

@@ -25,6 +25,8 @@ pub enum Effect {
     KubeletSync,
     /// When a container or pod is started the next time; running ones do not notice.
     NextStart,
+    /// When a pod is made the next time; a container that starts anew in its old pod does not notice.
+    NextPod,
     /// Not at all: it must be made anew, under the same or another name.
     Never,
 }
@@ -37,6 +39,7 @@ impl Effect {
             Effect::Rollout => "by a rollout",
             Effect::KubeletSync => "within about 2 minutes (kubelet sync)",
             Effect::NextStart => "at the next start",
+            Effect::NextPod => "at the next creation of a pod",
             Effect::Never => "never (immutable)",
         }
     }
@@ -86,15 +89,19 @@ pub struct Impact {
 
 /// What a change of an object hits.
 pub fn impact(engine: &EventProcessor, object: &ObjectRef) -> Impact {
-    let view = View::new(engine.world(), engine.newest());
+    of_view(&View::new(engine.world(), engine.newest()), object)
+}
+
+/// As [`impact`], in any world.
+pub(super) fn of_view(view: &View, object: &ObjectRef) -> Impact {
     let mut readers = match object.kind.as_str() {
-        "ConfigMap" | "Secret" => of_config(&view, object),
-        "Namespace" => of_namespace(&view, object),
-        _ => of_relations(&view, object),
+        "ConfigMap" | "Secret" => of_config(view, object),
+        "Namespace" => of_namespace(view, object),
+        _ => of_relations(view, object),
     };
     readers.sort();
     readers.dedup();
-    behind(&view, object, readers)
+    behind(view, object, readers)
 }
 
 /// Who reads a ConfigMap or Secret: by the pods that are there, and by templates that have none at the moment.
