@@ -10,3 +10,5 @@ mod manual;
 mod questions;
 #[path = "cli/running.rs"]
 mod running;
+#[path = "cli/whatif.rs"]
+mod whatif;

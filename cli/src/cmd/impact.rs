@@ -55,10 +55,10 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE|DIR", action = clap::ArgAction::Append)]
     filename: Vec<PathBuf>,
     /// The objects of the manifests are to be deleted
-    #[arg(long, requires = "filename")]
+    #[arg(long, requires = "filename", conflicts_with = "target")]
     delete: bool,
     /// Exit with 1 when a finding is at least so severe
-    #[arg(long, value_name = "SEVERITY", requires = "filename")]
+    #[arg(long, value_name = "SEVERITY", requires = "filename", conflicts_with = "target")]
     fail_on: Option<FailOn>,
     /// The object's namespace, needed only where several have one of that name; with -f the namespace of manifests that
     /// name none

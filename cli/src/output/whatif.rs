@@ -108,7 +108,7 @@ fn names(list: &[ObjectRef], wide: bool) -> String {
 
 fn hits(screen: &Screen, w: &WhatIf, wide: bool, out: &mut String) {
     let p = screen.paint;
-    let mut t = Table::new(&["CHANGE OF", "HITS", "HOW", "TAKES EFFECT", "PODS"]).indented(2);
+    let mut t = Table::new(&["CHANGE OF", "HITS", "HOW", "PODS", "TAKES EFFECT"]).indented(2);
     let all: Vec<_> = w.changes.iter().flat_map(|c| c.hits.iter().map(move |h| (c, h))).collect();
     if all.is_empty() {
         return;
@@ -122,10 +122,10 @@ fn hits(screen: &Screen, w: &WhatIf, wide: bool, out: &mut String) {
         let optional = if h.optional { ", optional" } else { "" };
         let how = format!("{}{container}{optional}", h.mechanism);
         let pods = if wide { h.pods.join(",") } else { h.pods.len().to_string() };
-        t.row([object, h.object.to_string(), how, h.effect.says().to_owned(), pods]);
+        t.row([object, h.object.to_string(), how, pods, h.effect.says().to_owned()]);
     }
     out.push_str(&format!("\n{}\n", p.strong("who is hit, and when")));
-    out.push_str(&t.lay_out(screen.width, if wide { Overflow::Keep } else { Overflow::Cut }, p));
+    out.push_str(&t.lay_out(screen.width, if wide { Overflow::Keep } else { Overflow::Wrap }, p));
     if all.len() > most {
         out.push_str(&format!("  and {} more; -o wide shows all\n", all.len() - most));
     }

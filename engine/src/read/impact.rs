@@ -23,7 +23,7 @@ pub enum Effect {
     Rollout,
     /// Within about two minutes, when the kubelet has synced the volume.
     KubeletSync,
-    /// When a container or pod is started the next time; running ones do not notice.
+    /// When a container is started the next time; running ones do not notice.
     NextStart,
     /// When a pod is made the next time; a container that starts anew in its old pod does not notice.
     NextPod,
@@ -37,9 +37,9 @@ impl Effect {
         match self {
             Effect::AtOnce => "at once",
             Effect::Rollout => "by a rollout",
-            Effect::KubeletSync => "within about 2 minutes (kubelet sync)",
-            Effect::NextStart => "at the next start",
-            Effect::NextPod => "at the next creation of a pod",
+            Effect::KubeletSync => "kubelet sync, 1 to 2 minutes",
+            Effect::NextStart => "next start of the container",
+            Effect::NextPod => "next creation of a pod",
             Effect::Never => "never (immutable)",
         }
     }
@@ -226,9 +226,9 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
             let claims: Vec<ObjectRef> =
                 world.all("PersistentVolumeClaim").filter(of_class).map(|o| o.key.clone()).collect();
             let pods = claims.iter().flat_map(|c| world.into(c, Relation::Claims)).map(|e| e.key.clone()).collect();
-            by_pods(pods, "claims of this class", Effect::NextStart);
+            by_pods(pods, "claims of this class", Effect::NextPod);
         }
-        "ServiceAccount" => by_pods(near(Relation::UsesAccount), "runs as", Effect::NextStart),
+        "ServiceAccount" => by_pods(near(Relation::UsesAccount), "runs as", Effect::NextPod),
         "NetworkPolicy" => by_pods(far(Relation::AppliesTo), "is limited by", Effect::AtOnce),
         "Service" => by_pods(far(Relation::Selects), "is selected by", Effect::AtOnce),
         "Ingress" => {
@@ -243,7 +243,7 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
         }
         "ResourceQuota" | "LimitRange" => {
             for w in view.members.keys().filter(|w| w.ns() == object.ns()) {
-                out.push(Reader { pods: pods_of(view, w), ..plain(w, "is bounded by", Effect::NextStart) });
+                out.push(Reader { pods: pods_of(view, w), ..plain(w, "is bounded by", Effect::NextPod) });
             }
         }
         "Deployment" | "StatefulSet" | "DaemonSet" => {
@@ -252,7 +252,7 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
         "ReplicaSet" | "Job" | "CronJob" | "ReplicationController" => {
             let pods: Vec<ObjectRef> =
                 view.pods.keys().filter(|k| world.owners(k).contains(object)).map(|k| (*k).clone()).collect();
-            by_pods(pods, "template", Effect::NextStart);
+            by_pods(pods, "template", Effect::NextPod);
         }
         _ => {
             for e in world.out(object, Relation::Owns).iter().filter(|e| e.is_live()) {

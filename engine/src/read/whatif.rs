@@ -152,8 +152,12 @@ pub struct Hit {
 pub(super) struct Problem {
     severity: Severity,
     check: &'static str,
+    /// What is wrong.
+    subject: ObjectRef,
     /// Whom to blame, best first: the first of them that is in the change set.
     about: Vec<ObjectRef>,
+    /// A Service whose callers are hit, too.
+    called: Option<ObjectRef>,
     /// Tells problems of one check about one object apart.
     detail: String,
     says: String,
@@ -167,7 +171,9 @@ impl Problem {
         Problem {
             severity,
             check,
+            subject: subject.clone(),
             about: vec![subject.clone()],
+            called: None,
             detail: String::new(),
             says,
             hits: vec![subject.clone()],
@@ -178,6 +184,17 @@ impl Problem {
 
     fn because(mut self, cause: &ObjectRef) -> Self {
         self.about.push(cause.clone());
+        self
+    }
+
+    /// As [`Problem::because`], before the subject itself.
+    fn rather(mut self, cause: &ObjectRef) -> Self {
+        self.about.insert(0, cause.clone());
+        self
+    }
+
+    fn with_callers_of(mut self, service: &ObjectRef) -> Self {
+        self.called = Some(service.clone());
         self
     }
 
@@ -207,7 +224,7 @@ impl Problem {
     }
 
     fn key(&self) -> (&'static str, ObjectRef, String) {
-        (self.check, self.about[0].clone(), self.detail.clone())
+        (self.check, self.subject.clone(), self.detail.clone())
     }
 }
 
@@ -218,6 +235,15 @@ pub(super) struct Between<'a> {
     steps: &'a [Step],
     /// The changed objects, by name.
     touched: BTreeMap<&'a ObjectRef, &'a Step>,
+    /// Calls that are known afterwards, with where they stand.
+    calls: BTreeMap<calls::Call, String>,
+}
+
+impl Between<'_> {
+    /// Workloads that call a Service.
+    fn callers<'s>(&'s self, service: &'s ObjectRef) -> impl Iterator<Item = ObjectRef> + 's {
+        self.calls.keys().filter(move |(_, to, _)| to == service).map(|(from, ..)| from.clone())
+    }
 }
 
 /// What manifests would do to what the engine knows.
@@ -241,9 +267,10 @@ fn in_world(
     let after = State::new(&changed, now, world, &rolled);
     let real = |s: &&Step| !matches!(s.action, Action::Unchanged | Action::Absent);
     let touched: BTreeMap<&ObjectRef, &Step> = steps.iter().filter(real).map(|s| (&s.object, s)).collect();
-    let between = Between { before: &before, after: &after, steps: &steps, touched };
+    let calls = calls::known(&after, &before);
+    let between = Between { before: &before, after: &after, steps: &steps, touched, calls };
     let findings = findings(&between);
-    let changes = steps.iter().map(|s| hits::told(s, &before, &after)).collect();
+    let changes = steps.iter().map(|s| hits::told(s, &between)).collect();
     Ok(WhatIf { worst: findings.first().map(|f| f.severity), findings, changes })
 }
 
@@ -252,6 +279,10 @@ fn findings(b: &Between) -> Vec<Finding> {
     let known: BTreeSet<_> = checks::of_state(b, b.before).iter().map(Problem::key).collect();
     let mut out: BTreeMap<_, Finding> = BTreeMap::new();
     let mut add = |p: Problem, already: bool| {
+        let p = match p.called.clone() {
+            Some(service) => p.hitting(b.callers(&service)),
+            None => p,
+        };
         let blamed = p.about.iter().find_map(|o| b.steps.iter().find(|s| s.object == *o)).or(b.steps.first());
         let Some(step) = blamed else { return };
         let severity = if already { Severity::Low } else { p.severity };
@@ -273,7 +304,7 @@ fn findings(b: &Between) -> Vec<Finding> {
         match known.contains(&p.key()) {
             false => add(p, false),
             // What was wrong before is told only of what somebody is about to touch.
-            true if b.touched.contains_key(&p.about[0]) => add(p, true),
+            true if b.touched.contains_key(&p.subject) && p.severity > Severity::Low => add(p, true),
             true => {}
         }
     }

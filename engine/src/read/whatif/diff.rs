@@ -132,6 +132,14 @@ impl Merge<'_> {
     fn value(&mut self, path: &str, name: &str, want: &Value, have: Option<&Value>, known: Option<&Value>) -> Value {
         let Some(have) = have else {
             match known {
+                // Where only metadata of Secrets is read, their keys are not known.
+                _ if self.kind == "Secret" && name == "data" => {}
+                // Keys of one's own making are told one by one.
+                _ if OWN_KEYS.contains(&name) && want.is_object() => {
+                    for (k, w) in want.as_object().into_iter().flatten() {
+                        self.value(&format!("{path}.{k}"), k, w, None, Some(w));
+                    }
+                }
                 _ if is_nothing(path, want) => {}
                 // A field that is kept, so the live object has none.
                 Some(k) => self.push(path, None, Some(k)),
@@ -167,7 +175,7 @@ impl Merge<'_> {
             || is_volume(path);
         let mut out = have.clone();
         if whole {
-            for (k, h) in have.iter().filter(|(k, _)| !want.contains_key(*k)) {
+            for (k, h) in have.iter().filter(|(k, _)| !want.contains_key(*k) && !is_controllers(k)) {
                 self.push(&format!("{path}.{k}"), Some(h), None);
                 out.remove(k);
             }
@@ -211,6 +219,12 @@ impl Merge<'_> {
         }
         Value::Array(out)
     }
+}
+
+/// Whether controllers write this label into templates and pods.
+fn is_controllers(label: &str) -> bool {
+    label.starts_with("batch.kubernetes.io/")
+        || matches!(label, "controller-uid" | "job-name" | "pod-template-hash" | "controller-revision-hash")
 }
 
 /// Whether the path is that of one container.

@@ -3,23 +3,26 @@
 use std::collections::BTreeSet;
 
 use tapio_core::object::{Body, ObjectRef};
+use tapio_core::ontology::Relation;
 
 use super::set::Step;
 use super::state::{MAKERS, State};
-use super::{Action, Hit, ObjectChange};
+use super::{Action, Between, Hit, ObjectChange};
 use crate::read::impact::{Effect, Impact, Reader, of_view};
 
 /// Pods named of one workload.
 const MAX_PODS: usize = 200;
 
 /// One manifest as it is told.
-pub(super) fn told(s: &Step, before: &State, after: &State) -> ObjectChange {
+pub(super) fn told(s: &Step, b: &Between) -> ObjectChange {
+    let (before, after) = (b.before, b.after);
     // Values of a Secret are not seen, so one that looks the same may have changed.
     let unseen = s.object.kind == "Secret" && s.action == Action::Unchanged;
     let quiet = matches!(s.action, Action::Unchanged | Action::Absent) && !unseen;
     let mut not_compared = s.not_compared.clone();
     if s.object.kind == "Secret" && matches!(s.action, Action::Unchanged | Action::Changed) {
-        not_compared.push("the values under data".to_owned());
+        let keys = s.before.as_ref().is_some_and(|o| matches!(&o.body, Body::Secret(x) if x.data.is_empty()));
+        not_compared.push(if keys { "the keys under data" } else { "the values under data" }.to_owned());
     }
     let mut out = ObjectChange {
         object: s.object.clone(),
@@ -44,11 +47,37 @@ pub(super) fn told(s: &Step, before: &State, after: &State) -> ObjectChange {
     };
     out.hits.sort();
     out.hits.dedup();
-    let direct = !out.hits.is_empty() || s.object.kind == "Service" || s.object.kind == "Ingress";
-    if direct {
-        (out.services, out.ingresses, out.callers) = (impact.services, impact.ingresses, impact.callers);
+    let workloads: BTreeSet<ObjectRef> = out.hits.iter().map(|h| h.object.clone()).collect();
+    let (services, ingresses) = match s.object.kind.as_str() {
+        "Service" | "Ingress" => (impact.services.clone(), impact.ingresses),
+        _ => in_front(b, &workloads),
+    };
+    let mut callers: BTreeSet<ObjectRef> = services.iter().flat_map(|x| b.callers(x)).collect();
+    // Those that the logs name are known for the impact as a whole.
+    if services == impact.services {
+        callers.extend(impact.callers);
     }
+    callers.retain(|c| !workloads.contains(c));
+    (out.services, out.ingresses, out.callers) = (services, ingresses, callers.into_iter().collect());
     out
+}
+
+/// Services over these workloads, before or after, and the Ingresses that lead there.
+fn in_front(b: &Between, workloads: &BTreeSet<ObjectRef>) -> (Vec<ObjectRef>, Vec<ObjectRef>) {
+    let mut services = BTreeSet::new();
+    let mut ingresses = BTreeSet::new();
+    for state in [b.before, b.after] {
+        for r in workloads.iter().filter_map(|w| state.runner(w)) {
+            let over = state.world.in_namespace("Service", r.workload.ns());
+            let over = over.filter(|o| o.as_service().is_some_and(|s| r.selected_by(s)));
+            services.extend(over.map(|o| o.key.clone()));
+        }
+        for s in &services {
+            let live = state.world.into(s, Relation::RoutesTo).into_iter().filter(|e| e.is_live());
+            ingresses.extend(live.map(|e| e.key.clone()));
+        }
+    }
+    (services.into_iter().collect(), ingresses.into_iter().collect())
 }
 
 /// The impact in both worlds: who is hit may be whom it leaves.

@@ -61,6 +61,9 @@ pub(super) fn find(b: &Between, state: &State, out: &mut Vec<Problem>) {
             let node = tapio_core::object::ObjectRef::cluster_scoped("Node", &v.node);
             p = p.seen("cluster", &node, format!("{} {}", v.node, why.join("; ")));
         }
+        if found.len() > MAX_NODES {
+            p = p.seen("cluster", &r.workload, format!("and {} more nodes", found.len() - MAX_NODES));
+        }
         out.push(p);
     }
 }

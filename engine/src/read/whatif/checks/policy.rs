@@ -5,7 +5,7 @@ use tapio_core::unified::Severity;
 
 use crate::evaluate::policy::{Denied, End, Flow, PodEnd, Policy, decide};
 use crate::read::whatif::state::{Runner, State};
-use crate::read::whatif::{Between, Problem, calls};
+use crate::read::whatif::{Between, Problem};
 
 /// Calls that passed before and do not afterwards.
 pub(super) fn find(b: &Between, out: &mut Vec<Problem>) {
@@ -17,14 +17,15 @@ pub(super) fn find(b: &Between, out: &mut Vec<Problem>) {
     if !b.touched.keys().any(decides) {
         return;
     }
-    for ((from, to, port), place) in calls::known(b.after, b.before) {
-        if cut(b.before, &from, &to, port).is_some() {
+    for ((from, to, port), place) in &b.calls {
+        if cut(b.before, from, to, *port).is_some() {
             continue;
         }
-        let Some((denied, number, on_host)) = cut(b.after, &from, &to, port) else { continue };
+        let Some((denied, number, on_host)) = cut(b.after, from, to, *port) else { continue };
         let names: Vec<String> = denied.by.iter().map(ToString::to_string).collect();
         let says = format!(
-            "{from} can no longer call {to}: {} allows no {} on port {number}",
+            "{from} {} call {to}: {} allows no {} on port {number}",
+            if b.before.runner(from).is_some() { "can no longer" } else { "cannot" },
             names.join(", "),
             denied.direction.as_str().to_lowercase()
         );
@@ -34,16 +35,16 @@ pub(super) fn find(b: &Between, out: &mut Vec<Problem>) {
             &denied.by[0],
             says,
         );
-        let p = denied.by.iter().skip(1).fold(p, Problem::because).because(&from).because(&to);
+        let p = denied.by.iter().skip(1).fold(p, Problem::because).because(from).because(to);
         let p = p.detail(format!("{from} {to} {port:?}")).hitting([from.clone(), to.clone()]);
-        let p = p.seen("cluster", &from, place).seen(
+        let p = p.seen("cluster", from, place.as_str()).seen(
             "manifest",
             &denied.by[0],
             format!("by evaluation denies {from} -> {to} port {number}"),
         );
         out.push(match on_host {
             true => {
-                p.seen("cluster", &from, "one end is on its node's network, where many network plugins enforce nothing")
+                p.seen("cluster", from, "one end is on its node's network, where many network plugins enforce nothing")
             }
             false => p,
         });

@@ -114,8 +114,19 @@ fn quotas(b: &Between, out: &mut Vec<Problem>) {
             let resource =
                 name.rsplit_once("requests.").or(name.rsplit_once("limits.")).map_or(name.as_str(), |(_, r)| r);
             let told = |v: f64| amount(resource, v);
-            let (Some(limit), Some(delta)) = (quantity::parse(hard), more.get(name).copied()) else { continue };
+            let Some(limit) = quantity::parse(hard) else { continue };
+            let delta = more.get(name).copied().unwrap_or(0.0);
             let Some(used) = quota.status.used.get(name).and_then(|u| quantity::parse(u)) else { continue };
+            if b.touched.contains_key(&q.key) && used > limit * (1.0 + 1e-9) {
+                let says = format!(
+                    "{} would allow {} {name}, and {} is used: what runs stays, nothing new is admitted",
+                    q.key,
+                    told(limit),
+                    told(used)
+                );
+                let p = Problem::new(Severity::Medium, "quota-below-use", &q.key, says).detail(name.as_str());
+                out.push(p.when(Effect::NextPod).seen("cluster", &q.key, format!("{name}: used {}", told(used))));
+            }
             let mut blamed: Vec<&ObjectRef> = Vec::new();
             for s in &here {
                 let one =

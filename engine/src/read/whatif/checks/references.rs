@@ -75,11 +75,9 @@ fn config(b: &Between, state: &State, r: &Runner, u: &Use, rolls: bool, out: &mu
         _ => Effect::NextStart,
     };
     let told = |p: Problem| {
-        p.because(&target).when(effect).seen(
-            "manifest",
-            &r.workload,
-            format!("{who} takes {target} as {}", u.way.as_str()),
-        )
+        // A workload that stays as it is has lost what it reads.
+        let p = if rolls { p.because(&target) } else { p.rather(&target) };
+        p.when(effect).seen("manifest", &r.workload, format!("{who} takes {target} as {}", u.way.as_str()))
     };
     let missing = state.world.is_missing(&target);
     if u.way == Way::PullSecret {

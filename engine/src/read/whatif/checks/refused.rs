@@ -211,7 +211,7 @@ fn elsewhere(b: &Between, s: &Step, out: &mut Vec<Problem>) {
     }
     let given = s.manifest.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let says = format!(
-        "namespace {given} is not in the input: the manifest may be meant for another cluster, or the namespace has to be made first"
+        "namespace {given} is not in the input: the manifest may be meant for another cluster, or the namespace has to be made first; -n gives the namespace of manifests that name none"
     );
     out.push(Problem::new(Severity::Medium, "namespace-missing", &s.object, says).because(&key).when(Effect::AtOnce));
 }

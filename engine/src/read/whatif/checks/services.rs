@@ -8,7 +8,7 @@ use tapio_core::unified::Severity;
 
 use crate::read::impact::Effect;
 use crate::read::whatif::state::{Runner, State, protocol};
-use crate::read::whatif::{Between, Problem, calls};
+use crate::read::whatif::{Between, Problem};
 
 /// Services that reach nobody.
 pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
@@ -23,7 +23,9 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
         let pairs: Vec<String> = s.spec.selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
         if behind.is_empty() {
             let says = format!("{} selects {}, and no pod or template has these labels", o.key, pairs.join(","));
-            let mut p = Problem::new(Severity::High, "service-selects-nothing", &o.key, says).hitting(routes());
+            let mut p = Problem::new(Severity::High, "service-selects-nothing", &o.key, says)
+                .hitting(routes())
+                .with_callers_of(&o.key);
             if let Some((near, label)) = nearest(state, o, s) {
                 p = p.because(&near).seen("cluster", &near, label);
             }
@@ -31,7 +33,9 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
         } else if behind.iter().all(|r| r.replicas == 0) {
             let names: Vec<String> = behind.iter().map(|r| r.workload.to_string()).collect();
             let says = format!("{} has no pod left: {} wants none", o.key, names.join(", "));
-            let p = Problem::new(Severity::High, "service-scaled-to-zero", &o.key, says).hitting(routes());
+            let p = Problem::new(Severity::High, "service-scaled-to-zero", &o.key, says)
+                .hitting(routes())
+                .with_callers_of(&o.key);
             let workloads: Vec<ObjectRef> = behind.iter().map(|r| r.workload.clone()).collect();
             out.push(workloads.iter().fold(p, |p, w| p.because(w).seen("manifest", w, "wants 0 pods")));
         } else {
@@ -45,7 +49,9 @@ fn nearest(state: &State, o: &Object, s: &Service) -> Option<(ObjectRef, String)
     let mut best: Option<(usize, ObjectRef, String)> = None;
     for r in state.runners(o.key.ns()) {
         let Some(labels) = r.labels.first() else { continue };
-        let hits = s.spec.selector.iter().filter(|(k, v)| labels.get(*k) == Some(v)).count();
+        // Of several alike the one of the same name is meant most likely.
+        let alike = s.spec.selector.iter().filter(|(k, v)| labels.get(*k) == Some(v)).count();
+        let hits = 2 * alike + usize::from(r.workload.name == o.key.name);
         let same_key = s.spec.selector.keys().filter(|k| labels.contains_key(*k)).count();
         if same_key > 0 && best.as_ref().is_none_or(|(n, ..)| hits > *n) {
             let differs: Vec<String> = s
@@ -154,11 +160,11 @@ pub(super) fn lost(b: &Between, out: &mut Vec<Problem>) {
     if !b.touched.keys().any(|k| matches!(k.kind.as_str(), "Service" | "Namespace")) {
         return;
     }
-    for ((from, to, port), place) in calls::known(b.after, b.before) {
-        let (old, new) = (b.before.service(&to), b.after.service(&to));
+    for ((from, to, port), place) in &b.calls {
+        let (old, new) = (b.before.service(to), b.after.service(to));
         let p = match (old, new) {
             (Some(_), None) => {
-                Problem::new(Severity::High, "call-without-service", &to, format!("{from} calls {to}, which goes"))
+                Problem::new(Severity::High, "call-without-service", to, format!("{from} calls {to}, which goes"))
             }
             (Some(old), Some(new)) => {
                 let has = |s: &Service| port.is_none_or(|p| s.spec.ports.iter().any(|x| x.port == p));
@@ -166,10 +172,10 @@ pub(super) fn lost(b: &Between, out: &mut Vec<Problem>) {
                 if !has(old) || has(new) {
                     continue;
                 }
-                Problem::new(Severity::High, "call-without-port", &to, says)
+                Problem::new(Severity::High, "call-without-port", to, says)
             }
             _ => continue,
         };
-        out.push(p.detail(format!("{from} {port:?}")).hitting([from.clone()]).seen("cluster", &from, place));
+        out.push(p.detail(format!("{from} {port:?}")).hitting([from.clone()]).seen("cluster", from, place.as_str()));
     }
 }

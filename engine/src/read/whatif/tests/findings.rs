@@ -345,6 +345,12 @@ fn nodes_quotas_and_limits() {
             vec![claim(json!({"spec": {"resources": {"requests": {"storage": "5Gi"}}}}))],
         ),
         row(
+            "quota-below-use",
+            Medium,
+            vec![object("v1", "ResourceQuota", "q", json!({"spec": {"hard": {"pods": "2", "requests.cpu": "6"}}}))],
+            vec![object("v1", "ResourceQuota", "q", json!({"spec": {"hard": {"pods": "3", "requests.cpu": "6"}}}))],
+        ),
+        row(
             "quota-demands",
             High,
             vec![silent(), object("v1", "LimitRange", "lr", json!({"spec": {"limits": []}}))],
@@ -454,4 +460,24 @@ fn deletions() {
         gone("node-in-use", High, vec![node("n1", json!({}))], unused()),
         gone("not-there", Low, vec![named("v1", "ConfigMap", "nosuch")], unused()),
     ]);
+}
+
+#[test]
+fn a_job_that_is_applied_again_is_no_change_of_its_template() {
+    let mut world = shop();
+    let job = |labels: serde_json::Value, image: &str| {
+        object(
+            "batch/v1",
+            "Job",
+            "once",
+            json!({"spec": {"template": {"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "c", "image": image, "resources": {"requests": {"cpu": "1"}}}]}}}}),
+        )
+    };
+    let live = job(json!({"app": "once", "controller-uid": "u", "batch.kubernetes.io/job-name": "once"}), "i:1");
+    world.apply(Object::parse(&live.to_string()).unwrap(), now());
+    let again = ask(&world, &[job(json!({"app": "once"}), "i:1")], false);
+    assert!(again.findings.is_empty() && again.changes[0].fields.is_empty(), "{:#?}", told(&again));
+    let other = ask(&world, &[job(json!({"app": "once"}), "i:2")], false);
+    assert_eq!(other.findings[0].check, "immutable-field");
 }

@@ -53,7 +53,7 @@ fn only_what_a_manifest_sets_is_compared_and_defaults_are_no_difference() {
         (
             "a label more",
             object("v1", "ServiceAccount", "runner", json!({"metadata": {"labels": {"a": "b"}}})),
-            vec!["metadata.labels: - -> {\"a\":\"b\"}"],
+            vec!["metadata.labels.a: - -> b"],
         ),
     ] {
         let found = ask(&world, &[manifest], false);
