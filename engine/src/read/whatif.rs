@@ -217,8 +217,9 @@ impl Problem {
         self
     }
 
-    fn seen(mut self, source: &str, object: &ObjectRef, says: impl Into<String>) -> Self {
-        let (source, object) = (source.to_owned(), object.clone());
+    /// Something that it rests on; whether a manifest says so or the cluster is told by the change set.
+    fn seen(mut self, object: &ObjectRef, says: impl Into<String>) -> Self {
+        let (source, object) = (String::new(), object.clone());
         self.evidence.push(Evidence { event: None, at: None, source, object, says: says.into() });
         self
     }
@@ -283,6 +284,12 @@ fn findings(b: &Between) -> Vec<Finding> {
             Some(service) => p.hitting(b.callers(&service)),
             None => p,
         };
+        let mut p = p;
+        for e in &mut p.evidence {
+            // Whatever the change set touches is as the manifests say it.
+            let from = if b.touched.contains_key(&e.object) { "manifest" } else { "cluster" };
+            from.clone_into(&mut e.source);
+        }
         let blamed = p.about.iter().find_map(|o| b.steps.iter().find(|s| s.object == *o)).or(b.steps.first());
         let Some(step) = blamed else { return };
         let severity = if already { Severity::Low } else { p.severity };

@@ -12,6 +12,9 @@ struct Case {
     protocol: &'static str,
 }
 
+/// What the row says, policies with their namespaces, the traffic, whether it passes.
+type Row = (&'static str, Vec<(&'static str, Value)>, Case, bool);
+
 /// A web pod of namespace shop calls the db pod there.
 const CALL: Case =
     Case { from: ("shop", "web", "10.0.0.1"), to: ("shop", "db", "10.0.0.2"), port: 5432, protocol: "TCP" };
@@ -61,7 +64,7 @@ fn the_documented_semantics_hold() {
     let from_ns = |ns: &'static str| Case { from: (ns, "web", "10.0.0.9"), ..CALL };
     let on_port = |port: i64, protocol: &'static str| Case { port, protocol, ..CALL };
     let outside = || Case { from: ("", "", "192.168.1.7"), ..CALL };
-    let rows: Vec<(&str, Vec<(&str, Value)>, Case, bool)> = vec![
+    let rows: Vec<Row> = vec![
         ("without policies all may pass", vec![], CALL, true),
         ("an empty podSelector selects every pod", vec![("shop", ingress(json!([])))], CALL, false),
         ("a policy of another namespace selects nothing here", vec![("other", ingress(json!([])))], CALL, true),

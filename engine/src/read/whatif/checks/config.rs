@@ -54,8 +54,8 @@ pub(super) fn find(b: &Between, out: &mut Vec<Problem>) {
                         .detail(format!("{} {container} {}", r.workload, u.way.as_str()))
                         .hitting([r.workload.clone()])
                         .when(effect)
-                        .seen("manifest", &s.object, format!("the manifest leaves out {list}"))
-                        .seen("cluster", &r.workload, format!("takes all of {} as {}", s.object, u.way.as_str())),
+                        .seen(&s.object, format!("the manifest leaves out {list}"))
+                        .seen(&r.workload, format!("takes all of {} as {}", s.object, u.way.as_str())),
                 );
             }
         }

@@ -45,7 +45,7 @@ pub(super) fn find(b: &Between, state: &State, out: &mut Vec<Problem>) {
                 if room < r.replicas.min(MAX_PLACED) {
                     let says = format!("there is room for {room} of the {} pods of {}", r.replicas, r.workload);
                     let p = Problem::new(Severity::Medium, "too-little-room", &r.workload, says);
-                    out.push(because(p).seen("cluster", &r.workload, "what runs on the nodes now stays there"));
+                    out.push(because(p).seen(&r.workload, "what runs on the nodes now stays there"));
                 }
             }
             continue;
@@ -59,10 +59,10 @@ pub(super) fn find(b: &Between, state: &State, out: &mut Vec<Problem>) {
         for v in found.iter().take(MAX_NODES) {
             let why: Vec<String> = v.reasons.iter().map(ToString::to_string).collect();
             let node = tapio_core::object::ObjectRef::cluster_scoped("Node", &v.node);
-            p = p.seen("cluster", &node, format!("{} {}", v.node, why.join("; ")));
+            p = p.seen(&node, format!("{} {}", v.node, why.join("; ")));
         }
         if found.len() > MAX_NODES {
-            p = p.seen("cluster", &r.workload, format!("and {} more nodes", found.len() - MAX_NODES));
+            p = p.seen(&r.workload, format!("and {} more nodes", found.len() - MAX_NODES));
         }
         out.push(p);
     }

@@ -37,15 +37,11 @@ pub(super) fn find(b: &Between, out: &mut Vec<Problem>) {
         );
         let p = denied.by.iter().skip(1).fold(p, Problem::because).because(from).because(to);
         let p = p.detail(format!("{from} {to} {port:?}")).hitting([from.clone(), to.clone()]);
-        let p = p.seen("cluster", from, place.as_str()).seen(
-            "manifest",
-            &denied.by[0],
-            format!("by evaluation denies {from} -> {to} port {number}"),
-        );
+        let p = p
+            .seen(from, place.as_str())
+            .seen(&denied.by[0], format!("by evaluation denies {from} -> {to} port {number}"));
         out.push(match on_host {
-            true => {
-                p.seen("cluster", from, "one end is on its node's network, where many network plugins enforce nothing")
-            }
+            true => p.seen(from, "one end is on its node's network, where many network plugins enforce nothing"),
             false => p,
         });
     }

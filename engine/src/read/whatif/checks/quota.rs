@@ -125,7 +125,7 @@ fn quotas(b: &Between, out: &mut Vec<Problem>) {
                     told(used)
                 );
                 let p = Problem::new(Severity::Medium, "quota-below-use", &q.key, says).detail(name.as_str());
-                out.push(p.when(Effect::NextPod).seen("cluster", &q.key, format!("{name}: used {}", told(used))));
+                out.push(p.when(Effect::NextPod).seen(&q.key, format!("{name}: used {}", told(used))));
             }
             let mut blamed: Vec<&ObjectRef> = Vec::new();
             for s in &here {
@@ -148,11 +148,11 @@ fn quotas(b: &Between, out: &mut Vec<Problem>) {
             let p = Problem::new(Severity::High, "quota-exceeded", first, says)
                 .because(&q.key)
                 .detail(format!("{} {name}", q.key));
-            out.push(p.hitting(blamed.iter().map(|o| (*o).clone())).when(Effect::NextPod).seen(
-                "cluster",
-                &q.key,
-                format!("{name}: used {} of {}", told(used), told(limit)),
-            ));
+            out.push(
+                p.hitting(blamed.iter().map(|o| (*o).clone()))
+                    .when(Effect::NextPod)
+                    .seen(&q.key, format!("{name}: used {} of {}", told(used), told(limit))),
+            );
         }
         for s in here.iter().filter(|s| s.rolls()) {
             demanded(b, s, q, hard, out);
@@ -207,7 +207,7 @@ fn demanded(b: &Between, s: &Step, q: &Object, hard: &BTreeMap<String, String>, 
                     .because(&q.key)
                     .detail(format!("{} {name}", q.key))
                     .when(Effect::NextPod)
-                    .seen("cluster", &q.key, format!("limits {name}")),
+                    .seen(&q.key, format!("limits {name}")),
             );
         }
     }
@@ -257,7 +257,7 @@ fn bounds(
                 .because(range)
                 .detail(format!("{range} {who} {resource}"))
                 .when(Effect::NextPod)
-                .seen("cluster", range, format!("{} of {}", item.r#type, resource)),
+                .seen(range, format!("{} of {}", item.r#type, resource)),
         );
     };
     if let Some(max) = bound(&item.max) {

@@ -43,7 +43,7 @@ pub(super) fn find(b: &Between, state: &State, out: &mut Vec<Problem>) {
                     .because(&key)
                     .detail(class)
                     .hitting(users.iter().map(|e| state.world.workload_of(&e.key)))
-                    .seen("cluster", &key, format!("{key} is not there")),
+                    .seen(&key, format!("{key} is not there")),
             );
         }
     }
@@ -77,7 +77,7 @@ fn config(b: &Between, state: &State, r: &Runner, u: &Use, rolls: bool, out: &mu
     let told = |p: Problem| {
         // A workload that stays as it is has lost what it reads.
         let p = if rolls { p.because(&target) } else { p.rather(&target) };
-        p.when(effect).seen("manifest", &r.workload, format!("{who} takes {target} as {}", u.way.as_str()))
+        p.when(effect).seen(&r.workload, format!("{who} takes {target} as {}", u.way.as_str()))
     };
     let missing = state.world.is_missing(&target);
     if u.way == Way::PullSecret {
@@ -101,7 +101,7 @@ fn config(b: &Between, state: &State, r: &Runner, u: &Use, rolls: bool, out: &mu
         let says = format!("{who} needs {target}, which does not exist: {then}");
         out.push(
             told(Problem::new(Severity::High, "config-missing", &r.workload, says).detail(format!("{target} {who}")))
-                .seen("cluster", &target, format!("{target} is not there")),
+                .seen(&target, format!("{target} is not there")),
         );
         return;
     }
@@ -127,7 +127,7 @@ fn config(b: &Between, state: &State, r: &Runner, u: &Use, rolls: bool, out: &mu
         let says = format!("{who} needs key {k} of {target}, which has none: {then}");
         out.push(
             told(Problem::new(Severity::High, "key-missing", &r.workload, says).detail(format!("{target} {k} {who}")))
-                .seen("cluster", &target, format!("{target} has no key {k}")),
+                .seen(&target, format!("{target} has no key {k}")),
         );
     }
 }
@@ -144,7 +144,7 @@ fn others(b: &Between, state: &State, r: &Runner, rolls: bool, out: &mut Vec<Pro
                     .because(&key)
                     .detail(key.to_string())
                     .when(effect)
-                    .seen("cluster", &key, format!("{key} is not there")),
+                    .seen(&key, format!("{key} is not there")),
             );
         }
     };

@@ -44,7 +44,7 @@ fn immutable(s: &Step, out: &mut Vec<Problem>) {
             format!("{}: {} -> {}", f.field, shown(&f.before), shown(&f.after))
         });
         let p = Problem::new(Severity::High, "immutable-field", &s.object, says).detail(field);
-        out.push(told.fold(p, |p, t| p.seen("manifest", &s.object, t)));
+        out.push(told.fold(p, |p, t| p.seen(&s.object, t)));
     };
     let anew = "delete the object and make it anew";
     let (Some(before), Some(after)) = (&s.before, &s.after) else { return };
@@ -137,7 +137,7 @@ fn selector(s: &Step, out: &mut Vec<Problem>) {
     );
     let p = Problem::new(Severity::High, "selector-not-own", &s.object, says);
     let pairs: Vec<String> = w.spec.selector.match_labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    out.push(if lacking { p.seen("manifest", &s.object, format!("selects {}", pairs.join(","))) } else { p });
+    out.push(if lacking { p.seen(&s.object, format!("selects {}", pairs.join(","))) } else { p });
 }
 
 /// What a deletion takes along beside what checks of references find.

@@ -12,11 +12,7 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
         let Body::Ingress(i) = &o.body else { continue };
         let ns = o.key.ns();
         let lacks = |severity: Severity, check: &'static str, key: &ObjectRef, detail: String, says: String| {
-            Problem::new(severity, check, &o.key, says).because(key).detail(detail).seen(
-                "manifest",
-                &o.key,
-                format!("names {key}"),
-            )
+            Problem::new(severity, check, &o.key, says).because(key).detail(detail).seen(&o.key, format!("names {key}"))
         };
         let rules =
             i.spec.rules.iter().flat_map(|r| {
@@ -36,11 +32,8 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
                     let has: Vec<String> = s.spec.ports.iter().map(|p| p.port.to_string()).collect();
                     let says = format!("{} leads {path} to {key} port {port}, which it does not have", o.key);
                     out.push(
-                        lacks(Severity::High, "backend-port-missing", &key, format!("{path} {key} {port}"), says).seen(
-                            "cluster",
-                            &key,
-                            format!("has port {}", has.join(", ")),
-                        ),
+                        lacks(Severity::High, "backend-port-missing", &key, format!("{path} {key} {port}"), says)
+                            .seen(&key, format!("has port {}", has.join(", "))),
                     );
                 }
                 _ => {}

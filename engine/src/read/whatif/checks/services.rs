@@ -27,7 +27,7 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
                 .hitting(routes())
                 .with_callers_of(&o.key);
             if let Some((near, label)) = nearest(state, o, s) {
-                p = p.because(&near).seen("cluster", &near, label);
+                p = p.because(&near).seen(&near, label);
             }
             out.push(p);
         } else if behind.iter().all(|r| r.replicas == 0) {
@@ -37,7 +37,7 @@ pub(super) fn find(state: &State, out: &mut Vec<Problem>) {
                 .hitting(routes())
                 .with_callers_of(&o.key);
             let workloads: Vec<ObjectRef> = behind.iter().map(|r| r.workload.clone()).collect();
-            out.push(workloads.iter().fold(p, |p, w| p.because(w).seen("manifest", w, "wants 0 pods")));
+            out.push(workloads.iter().fold(p, |p, w| p.because(w).seen(w, "wants 0 pods")));
         } else {
             ports(o, s, &behind, out);
         }
@@ -88,7 +88,7 @@ fn ports(o: &Object, s: &Service, behind: &[&Runner], out: &mut Vec<Problem>) {
                         .because(&r.workload)
                         .detail(format!("{detail} {}", r.workload))
                         .hitting([r.workload.clone()])
-                        .seen("manifest", &r.workload, declared(r)),
+                        .seen(&r.workload, declared(r)),
                 );
             }
             continue;
@@ -112,7 +112,7 @@ fn ports(o: &Object, s: &Service, behind: &[&Runner], out: &mut Vec<Problem>) {
             let p = Problem::new(Severity::Medium, "target-port-undeclared", &o.key, says)
                 .detail(detail)
                 .hitting(workloads);
-            out.push(behind.iter().fold(p, |p, r| p.because(&r.workload).seen("manifest", &r.workload, declared(r))));
+            out.push(behind.iter().fold(p, |p, r| p.because(&r.workload).seen(&r.workload, declared(r))));
         }
     }
 }
@@ -176,6 +176,6 @@ pub(super) fn lost(b: &Between, out: &mut Vec<Problem>) {
             }
             _ => continue,
         };
-        out.push(p.detail(format!("{from} {port:?}")).hitting([from.clone()]).seen("cluster", from, place.as_str()));
+        out.push(p.detail(format!("{from} {port:?}")).hitting([from.clone()]).seen(from, place.as_str()));
     }
 }

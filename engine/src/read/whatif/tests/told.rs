@@ -171,6 +171,14 @@ fn the_later_of_two_manifests_of_one_object_counts_and_defaults_are_filled_in() 
 }
 
 #[test]
+fn evidence_says_whether_a_manifest_or_the_cluster_says_so() {
+    let found = ask(&shop(), &[object("v1", "ConfigMap", "app", json!({"data": {"B": "2"}}))], false);
+    let sources: Vec<&str> = found.findings[0].evidence.iter().map(|e| e.source.as_str()).collect();
+    assert_eq!(sources, ["cluster", "manifest"]);
+    assert_eq!(found.findings[0].object.kind, "ConfigMap");
+}
+
+#[test]
 fn a_wrong_type_names_place_and_field() {
     let m = Manifest {
         file: "m.yaml".to_owned(),
