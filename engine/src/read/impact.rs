@@ -89,11 +89,12 @@ pub struct Impact {
 
 /// What a change of an object hits.
 pub fn impact(engine: &EventProcessor, object: &ObjectRef) -> Impact {
-    of_view(&View::new(engine.world(), engine.newest()), object)
+    let view = View::new(engine.world(), engine.newest());
+    behind(&view, object, readers(&view, object))
 }
 
-/// As [`impact`], in any world.
-pub(super) fn of_view(view: &View, object: &ObjectRef) -> Impact {
+/// Who depends on an object directly, in any world.
+pub(super) fn readers(view: &View, object: &ObjectRef) -> Vec<Reader> {
     let mut readers = match object.kind.as_str() {
         "ConfigMap" | "Secret" => of_config(view, object),
         "Namespace" => of_namespace(view, object),
@@ -101,7 +102,7 @@ pub(super) fn of_view(view: &View, object: &ObjectRef) -> Impact {
     };
     readers.sort();
     readers.dedup();
-    behind(view, object, readers)
+    readers
 }
 
 /// Who reads a ConfigMap or Secret: by the pods that are there, and by templates that have none at the moment.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use tapio_core::object::{Body, ObjectRef};
+use tapio_core::object::{Body, ObjectRef, is_subset};
 use tapio_core::ontology::Relation;
 
 use super::state::{Runner, State};
-use crate::diagnosis::endpoints::{addresses, resolve};
+use crate::diagnosis::endpoints::{addresses, mentioned, resolve};
+use crate::diagnosis::logs;
 use crate::world::uses::uses;
 
 /// A workload, the Service that it calls, and the port where one is named.
 pub(super) type Call = (ObjectRef, ObjectRef, Option<i64>);
 
+/// Error lines looked at of one container.
+const LINES: usize = 40;
 /// Words in the name of a setting that make a bare word in it a host.
 const HINTS: &[&str] = &["host", "addr", "url", "uri", "server", "service", "svc", "endpoint", "broker", "target"];
 
@@ -35,16 +38,35 @@ pub(super) fn known(state: &State, other: &State) -> BTreeMap<Call, String> {
             }
         }
     }
+    for p in state.view.pods.values().filter(|p| !p.pod.is_finished()) {
+        let errors = |l: &&String| logs::is_error(l);
+        let lines = p.history().logs.values().flat_map(|t| t.lines.iter().rev().filter(errors).take(LINES));
+        for e in lines.flat_map(|l| mentioned(l)) {
+            let found = resolve(&state.view, p.key().ns(), &e.host).filter(|o| o.kind == "Service");
+            let Some(service) = found else { continue };
+            let known = is_known(&out, &p.workload, &service);
+            let own = state.service(&service).is_some_and(|s| is_subset(&s.spec.selector, &p.object.meta.labels));
+            if !known && !own {
+                out.insert((p.workload.clone(), service, None), format!("the log of {} names {}", p.key(), e.host));
+            }
+        }
+    }
     for s in [state, other].into_iter().flat_map(|s| s.world.all("Service")) {
         for e in state.world.into(&s.key, Relation::Calls) {
             let workload = state.world.workload_of(&e.key);
-            let named = out.keys().any(|(from, to, _)| *from == workload && *to == s.key);
+            let named = is_known(&out, &workload, &s.key);
             if !named && state.runner(&workload).is_some() {
                 out.insert((workload, s.key.clone(), None), "calls were seen".to_owned());
             }
         }
     }
     out
+}
+
+/// Whether a call between these two is there, whatever the port.
+fn is_known(calls: &BTreeMap<Call, String>, from: &ObjectRef, to: &ObjectRef) -> bool {
+    let first = calls.range((from.clone(), to.clone(), None)..).next();
+    first.is_some_and(|((f, t, _), _)| f == from && t == to)
 }
 
 /// Place, name and value of every setting that a workload is started with.

@@ -8,7 +8,7 @@ use tapio_core::ontology::Relation;
 use super::set::Step;
 use super::state::{MAKERS, State};
 use super::{Action, Between, Hit, ObjectChange};
-use crate::read::impact::{Effect, Impact, Reader, of_view};
+use crate::read::impact::{Effect, Reader, readers};
 
 /// Pods named of one workload.
 const MAX_PODS: usize = 200;
@@ -40,33 +40,30 @@ pub(super) fn told(s: &Step, b: &Between) -> ObjectChange {
     if quiet || !s.known() {
         return out;
     }
-    let impact = both(s, before, after);
     out.hits = match MAKERS.contains(&s.object.kind.as_str()) {
         true => of_maker(s, before),
-        false => impact.readers.iter().filter(|r| concerns(s, r)).map(|r| of_reader(s, r)).collect(),
+        false => both(s, before, after).iter().filter(|r| concerns(s, r)).map(|r| of_reader(s, r)).collect(),
     };
     out.hits.sort();
     out.hits.dedup();
     let workloads: BTreeSet<ObjectRef> = out.hits.iter().map(|h| h.object.clone()).collect();
-    let (services, ingresses) = match s.object.kind.as_str() {
-        "Service" | "Ingress" => (impact.services.clone(), impact.ingresses),
-        _ => in_front(b, &workloads),
-    };
+    let (services, ingresses) = in_front(b, &s.object, &workloads);
     let mut callers: BTreeSet<ObjectRef> = services.iter().flat_map(|x| b.callers(x)).collect();
-    // Those that the logs name are known for the impact as a whole.
-    if services == impact.services {
-        callers.extend(impact.callers);
-    }
     callers.retain(|c| !workloads.contains(c));
     (out.services, out.ingresses, out.callers) = (services, ingresses, callers.into_iter().collect());
     out
 }
 
 /// Services over these workloads, before or after, and the Ingresses that lead there.
-fn in_front(b: &Between, workloads: &BTreeSet<ObjectRef>) -> (Vec<ObjectRef>, Vec<ObjectRef>) {
+fn in_front(b: &Between, object: &ObjectRef, workloads: &BTreeSet<ObjectRef>) -> (Vec<ObjectRef>, Vec<ObjectRef>) {
     let mut services = BTreeSet::new();
     let mut ingresses = BTreeSet::new();
     for state in [b.before, b.after] {
+        match object.kind.as_str() {
+            "Service" => drop(services.insert(object.clone())),
+            "Ingress" => services.extend(state.world.out(object, Relation::RoutesTo).iter().map(|e| e.key.clone())),
+            _ => {}
+        }
         for r in workloads.iter().filter_map(|w| state.runner(w)) {
             let over = state.world.in_namespace("Service", r.workload.ns());
             let over = over.filter(|o| o.as_service().is_some_and(|s| r.selected_by(s)));
@@ -77,24 +74,17 @@ fn in_front(b: &Between, workloads: &BTreeSet<ObjectRef>) -> (Vec<ObjectRef>, Ve
             ingresses.extend(live.map(|e| e.key.clone()));
         }
     }
+    ingresses.remove(object);
     (services.into_iter().collect(), ingresses.into_iter().collect())
 }
 
-/// The impact in both worlds: who is hit may be whom it leaves.
-fn both(s: &Step, before: &State, after: &State) -> Impact {
-    let mut all = of_view(&after.view, &s.object);
+/// The readers in both worlds: who is hit may be whom it leaves.
+fn both(s: &Step, before: &State, after: &State) -> Vec<Reader> {
+    let mut all = readers(&after.view, &s.object);
     if s.before.is_some() {
-        let old = of_view(&before.view, &s.object);
-        let known: BTreeSet<(ObjectRef, String)> =
-            all.readers.iter().map(|r| (r.object.clone(), r.how.clone())).collect();
-        all.readers.extend(old.readers.into_iter().filter(|r| !known.contains(&(r.object.clone(), r.how.clone()))));
-        for (list, more) in
-            [(&mut all.services, old.services), (&mut all.ingresses, old.ingresses), (&mut all.callers, old.callers)]
-        {
-            list.extend(more);
-            list.sort();
-            list.dedup();
-        }
+        let known: BTreeSet<(ObjectRef, String)> = all.iter().map(|r| (r.object.clone(), r.how.clone())).collect();
+        let old = readers(&before.view, &s.object);
+        all.extend(old.into_iter().filter(|r| !known.contains(&(r.object.clone(), r.how.clone()))));
     }
     all
 }
