@@ -293,6 +293,16 @@ fn findings(b: &Between) -> Vec<Finding> {
         let blamed = p.about.iter().find_map(|o| b.steps.iter().find(|s| s.object == *o)).or(b.steps.first());
         let Some(step) = blamed else { return };
         let severity = if already { Severity::Low } else { p.severity };
+        // What only rules over others does not break itself.
+        let rules = |o: &ObjectRef| {
+            matches!(
+                o.kind.as_str(),
+                "ConfigMap" | "LimitRange" | "Namespace" | "NetworkPolicy" | "ResourceQuota" | "Secret"
+            )
+        };
+        if p.hits.iter().any(|o| !rules(o)) {
+            p.hits.retain(|o| !rules(o));
+        }
         let rank = (std::cmp::Reverse(severity), p.key());
         let says = if already { format!("{} (so already now)", p.says) } else { p.says };
         out.entry(rank).or_insert(Finding {
