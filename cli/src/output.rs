@@ -11,6 +11,7 @@ pub(crate) mod rules;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod timeline;
+pub(crate) mod whatif;
 
 use std::io::Write;
 

@@ -12,3 +12,5 @@ mod own_rules;
 mod questions;
 #[path = "cli/running.rs"]
 mod running;
+#[path = "cli/whatif.rs"]
+mod whatif;

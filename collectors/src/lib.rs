@@ -5,6 +5,7 @@
 mod documents;
 mod dump;
 mod input;
+pub mod manifests;
 mod reader;
 pub mod recording;
 pub mod redaction;

@@ -3,14 +3,13 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use tapio_core::object::{
-    Node, NodeSelector, Object, ObjectRef, PodSpec, StringMap, Taint, Toleration, is_subset, quantity,
-};
+use tapio_core::object::{Node, Object, ObjectRef, PodSpec, Taint, Toleration, is_subset, quantity};
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
 use crate::diagnosis::view::{PodFacts, View};
+use crate::evaluate::scheduling::{affinity_matches, request, required_affinity, selector_matches, tolerated};
 
 manual! {
     /// No feasible node has the CPU that the pod requests.
@@ -267,25 +266,6 @@ fn cordoned_before(view: &View, p: &PodFacts, nodes: &[&Object]) -> Option<Objec
     changed.or(worker).map(|o| o.key.clone())
 }
 
-fn selector_matches(spec: &PodSpec, node: &Object) -> bool {
-    is_subset(&spec.node_selector, &node.meta.labels)
-        && required_affinity(spec).is_none_or(|a| affinity_matches(a, node))
-}
-
-fn required_affinity(spec: &PodSpec) -> Option<&NodeSelector> {
-    spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
-}
-
-/// Whether a node satisfies one of the terms.
-pub(crate) fn affinity_matches(selector: &NodeSelector, node: &Object) -> bool {
-    let fields: StringMap = [("metadata.name".to_owned(), node.key.name.clone())].into();
-    selector.node_selector_terms.iter().any(|t| {
-        !(t.match_expressions.is_empty() && t.match_fields.is_empty())
-            && t.match_expressions.iter().all(|e| e.matches(&node.meta.labels))
-            && t.match_fields.iter().all(|e| e.matches(&fields))
-    })
-}
-
 fn selector_or_affinity(spec: &PodSpec, nodes: &[&Object]) -> &'static str {
     let selector =
         !spec.node_selector.is_empty() && !nodes.iter().any(|n| is_subset(&spec.node_selector, &n.meta.labels));
@@ -296,28 +276,6 @@ fn selector_or_affinity(spec: &PodSpec, nodes: &[&Object]) -> &'static str {
         _ if spec.node_selector.is_empty() => "node-affinity-unsatisfied",
         _ => "node-selector-unsatisfied",
     }
-}
-
-/// Whether a taint is tolerated.
-pub(crate) fn tolerated(t: &Taint, tolerations: &[Toleration]) -> bool {
-    tolerations.iter().any(|x| {
-        let key = x.key.is_empty() && x.operator == "Exists" || x.key == t.key;
-        let effect = x.effect.is_empty() || x.effect == t.effect;
-        let value = x.operator == "Exists" || x.value == t.value;
-        key && effect && value
-    })
-}
-
-/// What the pod asks of a resource, in base units: the larger of the sum of main containers and the largest init one.
-pub(crate) fn request(spec: &PodSpec, resource: &str) -> f64 {
-    let of = |c: &tapio_core::object::Container| {
-        let r = c.resources.requests.get(resource).or_else(|| c.resources.limits.get(resource));
-        r.and_then(|q| quantity::parse(q)).unwrap_or(0.0)
-    };
-    let sidecars: f64 = spec.init_containers.iter().filter(|c| c.restart_policy == "Always").map(of).sum();
-    let main: f64 = spec.containers.iter().map(of).sum::<f64>() + sidecars;
-    let init = spec.init_containers.iter().filter(|c| c.restart_policy != "Always").map(of).fold(0.0, f64::max);
-    main.max(init + sidecars) + spec.overhead.get(resource).and_then(|q| quantity::parse(q)).unwrap_or(0.0)
 }
 
 /// Whether our own filter finds the node feasible: selector, affinity, cordon, taints, CPU, memory.
@@ -404,27 +362,5 @@ mod tests {
             ]
         );
         assert_eq!(reasons("0/1 nodes are available: persistentvolumeclaim \"x\" not found.")[0].nodes, 1);
-    }
-
-    #[test]
-    fn tolerations_follow_the_api() {
-        let taint = Taint { key: "k".into(), value: "v".into(), effect: "NoSchedule".into(), ..Taint::default() };
-        let t = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
-            key: key.into(),
-            operator: operator.into(),
-            value: value.into(),
-            effect: effect.into(),
-            toleration_seconds: None,
-        };
-        for (toleration, want) in [
-            (t("k", "Equal", "v", "NoSchedule"), true),
-            (t("k", "", "v", ""), true),
-            (t("k", "Exists", "", ""), true),
-            (t("", "Exists", "", ""), true),
-            (t("k", "Equal", "w", ""), false),
-            (t("k", "Exists", "", "NoExecute"), false),
-        ] {
-            assert_eq!(tolerated(&taint, std::slice::from_ref(&toleration)), want, "{toleration:?}");
-        }
     }
 }

@@ -277,7 +277,7 @@ fn to_value<T: Serialize>(v: &T) -> Value {
 }
 
 /// The key that tells the elements of both lists apart, if one does.
-fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
+pub(crate) fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
     let all = || a.iter().chain(b);
     if a.is_empty() && b.is_empty() {
         return None;
@@ -290,7 +290,7 @@ fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
 }
 
 /// A value on one line, bounded.
-fn text(v: &Value) -> String {
+pub(crate) fn text(v: &Value) -> String {
     let full = match v {
         Value::String(s) => s.clone(),
         other => other.to_string(),
