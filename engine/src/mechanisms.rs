@@ -3,14 +3,18 @@
 //! A family has two entries: `find` proposes hypotheses whose required evidence is present; `residual` is asked only
 //! for symptoms that no `find` explains. A family that panics is fenced alone: the others go on.
 
+pub mod autoscaling;
 pub mod config;
 pub mod containers;
 pub mod dependencies;
+pub mod disruption;
 pub mod images;
+pub mod jobs;
 pub mod network;
 pub mod nodes;
 pub mod probes;
 pub mod quota;
+pub mod releases;
 pub mod rollout;
 pub mod scheduling;
 pub mod services;
@@ -112,7 +116,11 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "config", manual: config::MANUAL, find: config::find, residual: nothing },
     Family { name: "containers", manual: containers::MANUAL, find: containers::find, residual: containers::residual },
     Family { name: "probes", manual: probes::MANUAL, find: probes::find, residual: probes::residual },
+    Family { name: "jobs", manual: jobs::MANUAL, find: jobs::find, residual: jobs::residual },
     Family { name: "rollout", manual: rollout::MANUAL, find: rollout::find, residual: rollout::residual },
+    Family { name: "autoscaling", manual: autoscaling::MANUAL, find: autoscaling::find, residual: nothing },
+    Family { name: "disruption", manual: disruption::MANUAL, find: disruption::find, residual: nothing },
+    Family { name: "releases", manual: releases::MANUAL, find: releases::find, residual: nothing },
     Family { name: "services", manual: services::MANUAL, find: services::find, residual: nothing },
     Family {
         name: "dependencies",
