@@ -98,11 +98,10 @@ impl Other {
     }
 
     /// The values below this path, with the rest of theirs.
-    pub fn below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.facts
-            .range(path.to_owned()..)
-            .take_while(move |(k, _)| k.starts_with(path))
-            .filter_map(move |(k, v)| k[path.len()..].strip_prefix('.').map(|rest| (rest, v.as_str())))
+    pub fn below<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let prefix = format!("{path}.");
+        let from = prefix.clone();
+        self.facts.range(from..).map_while(move |(k, v)| Some((k.strip_prefix(prefix.as_str())?, v.as_str())))
     }
 
     /// The labels of a selector that stands at this path.
