@@ -9,6 +9,7 @@ use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
 use crate::diagnosis::view::{View, shorten};
 use crate::world::Entry;
+use crate::world::history::Note;
 
 manual! {
     /// The autoscaler cannot compute how many replicas are needed: no requests, or no metrics.
@@ -155,48 +156,54 @@ fn turns(sizes: &[(Time, i64)]) -> Vec<Time> {
     found
 }
 
+/// Turns within an hour that a text repeated `count` times between two moments stands for: what arrives at the same size
+/// from the same side again has turned twice in between.
+fn implied(count: u64, first: Time, last: Time) -> usize {
+    let turns = 2 * i64::try_from(count.saturating_sub(1)).unwrap_or(0);
+    usize::try_from(turns * WINDOW / WINDOW.max(last.since(first))).unwrap_or(0)
+}
+
 fn thrashing(view: &View, entry: &Entry, o: &Object) -> Option<Hypothesis> {
     let from = view.now.plus(-WINDOW);
     let changes = &entry.history.changes;
     // Seen changes are complete; events keep the first and the last time of a text.
-    let mut sizes: Vec<(Time, i64)> = changes
+    let sizes: Vec<(Time, i64)> = changes
         .iter()
         .filter(|c| c.kind == EventKind::HpaScaled && c.at >= from)
         .filter_map(|c| Some((c.at, c.change.after.as_ref()?.parse().ok()?)))
         .collect();
-    let notes: Vec<_> = entry.history.notes.iter().filter(|n| n.reason == "SuccessfulRescale").collect();
-    let noted: Vec<(Time, i64)> = notes
+    let notes: Vec<&Note> = entry
+        .history
+        .notes
         .iter()
-        .filter_map(|n| Some((n, new_size(&n.message)?)))
-        .flat_map(|(n, size)| [(n.first, size), (n.last, size)])
-        .filter(|(t, _)| *t >= from)
+        .filter(|n| n.reason == "SuccessfulRescale" && n.last >= from && new_size(&n.message).is_some())
         .collect();
-    let mut noted = noted;
-    noted.sort_unstable();
-    noted.dedup();
-    if turns(&noted).len() > turns(&sizes).len() {
-        sizes = noted;
-    }
-    let turned = turns(&sizes);
-    if turned.len() < TURNS {
-        return None;
-    }
-    let (first, at) = (turned[0], turned[TURNS - 1]);
+    let seen = turns(&sizes);
+    let most = notes.iter().max_by_key(|n| implied(n.count, n.first, n.last));
+    let repeated = most.map_or(0, |n| implied(n.count, n.first, n.last));
+    let (first, at) = match (seen.get(TURNS - 1), most) {
+        (Some(at), _) => (seen[0], *at),
+        (None, Some(n)) if repeated >= TURNS => (n.first, n.last),
+        _ => return None,
+    };
     let edited = changes.iter().any(|c| c.change.field.starts_with("spec") && c.at >= first);
     let list: Vec<String> = sizes.iter().map(|(t, n)| format!("{} {n}", t.clock())).collect();
     let target = target(o)?;
+    let times = seen.len().max(repeated);
     let mut h = Hypothesis::new(
         "autoscaler-thrashing",
         o.key.clone(),
         first,
         Proof::Stated,
-        format!("{} turns {target} up and down again and again: {} turns within an hour", o.key, turned.len()),
+        format!("{} turns {target} up and down again and again: {times} turns within an hour", o.key),
     )
     .counting_from(at)
     .via("autoscaling")
-    .with([view.state(&o.key, Some(at), format!("desired replicas: {}", shorten(&list.join(", "), 300)))])
     .unless("its own settings were changed in between", edited)
     .next(kubectl("describe", &o.key));
+    if !list.is_empty() {
+        h = h.with([view.state(&o.key, Some(at), format!("desired replicas: {}", shorten(&list.join(", "), 300)))]);
+    }
     for n in notes.iter().rev().take(2) {
         h = h.supported(1).with([view.noted(&o.key, n)]);
     }
@@ -254,6 +261,15 @@ mod tests {
         ] {
             assert_eq!(new_size(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn a_size_that_comes_back_was_left_in_between() {
+        let at = |minutes: i64| Time::from_micros(minutes * MINUTE);
+        assert_eq!(implied(1, at(0), at(0)), 0);
+        assert_eq!(implied(3, at(0), at(12)), 4);
+        // Once a day for ten days.
+        assert_eq!(implied(10, at(0), at(9 * 24 * 60)), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tapio_core::object::ObjectRef;
-use tapio_core::time::{SECOND, Time};
+use tapio_core::time::Time;
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
@@ -15,7 +15,7 @@ manual! {
     /// The API server refuses or delays requests.
     ///
     /// Required: two clients or more that are refused with "too many requests", or told that etcd or the server did not
-    /// answer in time, within ten minutes; in the logs of their pods or in their events.
+    /// answer in time, within ten minutes and again and again; in the logs of their pods or in their events.
     /// Supports: the API server's own probes fail.
     /// Refuted by: only one client is told so (then it asks too much). Throttling by the client itself is no refusal.
     /// Lag: none.
@@ -25,6 +25,8 @@ manual! {
 
 /// Seconds within which clients must complain together.
 const TOGETHER: i64 = 600;
+/// Complaints that are no passing ones: a leader of etcd that changes makes one for each client.
+const COMPLAINTS: u64 = 4;
 
 /// Whether a text says that the API server refuses or delays. Throttling by the client itself is its own choice.
 fn is_overload(text: &str) -> bool {
@@ -36,10 +38,14 @@ pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
     let mut clients: BTreeSet<String> = BTreeSet::new();
     let mut evidence = Vec::new();
     let mut times: Vec<Time> = Vec::new();
+    let mut complaints = 0;
     for p in view.pods.values() {
-        let Some(l) = logs::newest_of(p, None, &[Class::ApiOverload]).filter(|l| view.age(l.at) < TOGETHER) else {
-            continue;
-        };
+        let lines: Vec<_> = logs::errors(p, None, 60)
+            .into_iter()
+            .filter(|l| l.class == Class::ApiOverload && view.age(l.at) < TOGETHER)
+            .collect();
+        complaints += lines.len() as u64;
+        let Some(l) = lines.first() else { continue };
         if clients.insert(p.workload.to_string()) {
             evidence.push(view.logged(p.key(), Some(l.at), l.container, l.text));
             times.push(l.at);
@@ -49,6 +55,7 @@ pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
         for e in view.world.entries(kind) {
             let told = e.history.notes.iter().filter(|n| n.warning && view.age(n.last) < TOGETHER);
             for n in told.filter(|n| is_overload(&n.message)) {
+                complaints += n.count.max(1);
                 if clients.insert(n.component.clone()) {
                     evidence.push(view.noted(&e.key, n));
                     times.push(n.first);
@@ -56,7 +63,7 @@ pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
             }
         }
     }
-    if clients.len() < 2 {
+    if clients.len() < 2 || complaints < COMPLAINTS {
         return;
     }
     times.sort_unstable();
@@ -86,7 +93,7 @@ pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
             Proof::Inferred,
             format!("the API server refuses or delays requests of {}", shorten(&list.join(", "), 200)),
         )
-        .counting_from(times[1].plus(10 * SECOND))
+        .counting_from(times[1])
         .via("control-plane")
         .supported(u32::from(clients.len() > 2) + u32::from(!probes.is_empty()))
         .with(evidence.into_iter().take(4))

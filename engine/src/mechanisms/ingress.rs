@@ -26,7 +26,8 @@ const HOLD: i64 = 30;
 
 /// Ingresses whose class is not there.
 pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
-    for o in view.world.all("Ingress") {
+    for entry in view.world.entries("Ingress") {
+        let Some(o) = entry.live() else { continue };
         let Body::Ingress(i) = &o.body else { continue };
         let name = i.spec.ingress_class_name.as_str();
         let old_style = o.meta.annotations.contains_key("kubernetes.io/ingress.class");
@@ -44,7 +45,11 @@ pub fn find(view: &View, _: &[Symptom], out: &mut Vec<Hypothesis>) {
         let renamed = changes.iter().rfind(|c| c.change.field.contains("ingressClassName"));
         let served = !i.status.load_balancer.ingress.is_empty();
         let created = o.meta.creation_timestamp.unwrap_or(view.now);
-        let since = deleted.max(renamed.map(|c| c.at)).unwrap_or(created).max(created);
+        let written = o.meta.last_spec_write().map_or(created, |(_, t)| t);
+        let since = deleted.max(renamed.map(|c| c.at)).unwrap_or(written).max(created);
+        if view.is_old_news(entry, since) {
+            continue;
+        }
         let known: Vec<&str> = view.world.all("IngressClass").map(|c| c.key.name.as_str()).collect();
         let known =
             if known.is_empty() { "there is none at all".to_owned() } else { format!("there is {}", known.join(", ")) };

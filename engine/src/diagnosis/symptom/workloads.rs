@@ -99,13 +99,17 @@ pub(super) fn of_schedules(view: &View, out: &mut Vec<Symptom>) {
 }
 
 pub(super) fn of_autoscalers(view: &View, out: &mut Vec<Symptom>) {
-    for o in view.world.all("HorizontalPodAutoscaler") {
+    for entry in view.world.entries("HorizontalPodAutoscaler") {
+        let Some(o) = entry.live() else { continue };
         let Body::Autoscaler(h) = &o.body else { continue };
         let active = h.status.conditions.iter().find(|c| c.is("ScalingActive", "False"));
         // Scaling is switched off, not broken, while the target is at zero.
         let Some(c) = active.filter(|c| c.reason != "ScalingDisabled") else { continue };
         let created = o.meta.creation_timestamp.unwrap_or(view.now);
         let since = c.last_transition_time.unwrap_or(created);
+        if view.is_old_news(entry, since) {
+            continue;
+        }
         // Metrics follow readiness: as long as no pod of the target is ready there is nothing to measure.
         let t = &h.spec.scale_target_ref;
         let target = ObjectRef::new(&t.kind, o.key.ns(), &t.name);
@@ -135,6 +139,9 @@ pub(super) fn of_releases(view: &View, out: &mut Vec<Symptom>) {
             let Some((o, other)) = entry.live().and_then(|o| o.as_other().map(|x| (o, x))) else { continue };
             let Some((since, why)) = releases::failed(other) else { continue };
             let since = since.unwrap_or(entry.updated);
+            if view.is_old_news(entry, since) {
+                continue;
+            }
             let stalled = other.condition("Stalled").is_some_and(|c| c.status == "True");
             out.push(Symptom {
                 object: o.key.clone(),
