@@ -29,7 +29,8 @@ manual! {
     /// Required: the kubelet's own time in its lease differs by more than 30 s from the time at which the API server wrote
     /// the same version.
     /// Supports: condition NTPProblem of the node; pods on it that take certificates for expired or not yet valid.
-    /// Refuted by: all nodes differ alike (then it is the API server's clock).
+    /// Refuted by: all nodes differ alike (then it is the API server's clock); the time of the write is minutes old (then it
+    /// is that of an earlier one).
     /// Lag: none.
     /// Do: start time synchronisation on the node.
     "node-clock-skew": Documented [];
@@ -63,7 +64,8 @@ fn skew<'a>(view: &View, entry: &'a Entry) -> Option<(&'a Entry, i64, Time)> {
     let renewed = (*l.spec.renew_time)?;
     // The kubelet gives the time in the lease, the API server the one of the write.
     let wrote = lease.meta.managed_fields.iter().filter(|m| m.manager == "kubelet").filter_map(|m| *m.time).max()?;
-    Some((entry, renewed.since(wrote), wrote))
+    // Some versions keep the time of the first write; then it says nothing about this one.
+    (view.age(wrote).abs() < 300).then(|| (entry, renewed.since(wrote), wrote))
 }
 
 /// Whether the clock of the node of that name is off.
