@@ -87,6 +87,14 @@ impl Hypothesis {
         self
     }
 
+    /// Explains these objects' symptoms and no others: the root itself shows nothing, and what depends on it is as a rule
+    /// well.
+    #[must_use]
+    pub fn explaining_only(mut self, objects: impl IntoIterator<Item = ObjectRef>) -> Self {
+        self.explains.clear();
+        self.explaining(objects)
+    }
+
     /// Counts only from then on.
     #[must_use]
     pub fn counting_from(mut self, t: Time) -> Self {

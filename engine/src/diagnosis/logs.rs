@@ -23,6 +23,10 @@ pub enum Class {
     Certificate,
     /// The API server or another service forbids it.
     Forbidden,
+    /// The mesh refuses a request.
+    MeshDenied,
+    /// The API server is overloaded.
+    ApiOverload,
     /// A database refuses writes.
     ReadOnlyDatabase,
     /// A database or server is at its limit of connections.
@@ -66,11 +70,16 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::Certificate,
-        r"(?i)x509:|certificate (?:has expired|is not yet valid|verify failed|signed by unknown)|tls: (?:handshake|bad certificate|failed to verify)|SSLHandshakeException|PKIX path|SSL routines|CERT_HAS_EXPIRED|self[- ]signed certificate",
+        r"(?i)x509:|certificate (?:has expired|is not yet valid|verify failed|signed by unknown)|tls: (?:handshake|bad certificate|failed to verify)|SSLHandshakeException|PKIX path|SSL routines|CERT_HAS_EXPIRED|CertificateExpiredException|CertificateNotYetValidException|self[- ]signed certificate",
     ),
     (
         Class::Forbidden,
         r#"(?i)is forbidden: User "?system:|cannot (?:get|list|watch|create|update|patch|delete) resource"#,
+    ),
+    (Class::MeshDenied, r"RBAC: access denied|rbac_access_denied_matched_policy"),
+    (
+        Class::ApiOverload,
+        r"the server has received too many requests and has asked us to try again later|etcdserver: (?:request timed out|too many requests)|the server was unable to return a response in the time allotted",
     ),
     (
         Class::ReadOnlyDatabase,
@@ -258,6 +267,15 @@ mod tests {
             ("parse /etc/app/app.conf: line 4: timeout: time: unknown unit \" sec\"", Some(Class::BadConfig)),
             ("yaml: line 12: did not find expected key", Some(Class::BadConfig)),
             ("required environment variable STORE_ADDR is not set", Some(Class::MissingVariable)),
+            (
+                "Error from server (TooManyRequests): the server has received too many requests and has asked us to try again later (get pods)",
+                Some(Class::ApiOverload),
+            ),
+            (
+                "Waited for 1.2s due to client-side throttling, not priority and fairness, request: GET:https://10.96.0.1:443/api",
+                None,
+            ),
+            ("upstream answered 403: RBAC: access denied", Some(Class::MeshDenied)),
             ("level=info msg=\"retry after timeout\"", None),
             ("server started on port 8080", None),
         ] {

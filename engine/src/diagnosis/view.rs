@@ -217,6 +217,11 @@ impl<'a> View<'a> {
         self.now.since(t) / SECOND
     }
 
+    /// Whether an object was like that for long before anybody looked: what harmed nobody until then is no news.
+    pub fn is_old_news(&self, entry: &Entry, since: Time) -> bool {
+        entry.first_seen.since(since) > 6 * 3_600 * SECOND
+    }
+
     /// Observed changes of an object, oldest first.
     pub fn changes(&self, key: &ObjectRef) -> &'a [Changed] {
         self.world.entry(key).map_or(&[], |e| e.history.changes.as_slice())

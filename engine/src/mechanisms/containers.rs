@@ -73,12 +73,6 @@ manual! {
     /// Refuted by: any other mechanism whose required evidence is there.
     /// Do: read the log of the run before.
     "application-crash": Recorded [Crashing];
-    /// A Job reached its back-off limit or deadline.
-    ///
-    /// Required: condition Failed of the Job.
-    /// Refuted by: its pods fail for a cause of their own that is seen.
-    /// Do: read the log of the Job's last pod.
-    "job-failed": CapturedText [JobFailed];
 }
 
 static EXEC: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -354,15 +348,6 @@ fn ephemeral(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
 /// What is left when nothing outside explains an end.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in left {
-        if s.trouble == Trouble::JobFailed {
-            out.push(
-                Hypothesis::new("job-failed", s.object.clone(), s.since, Proof::Residual, s.says.clone())
-                    .with([view.state(&s.object, Some(s.since), s.says.clone())])
-                    .unless("its pods fail for a cause that is seen", false)
-                    .next(kubectl("logs", &s.object)),
-            );
-            continue;
-        }
         let Some(p) = view.pods.get(&s.object) else { continue };
         if !matches!(s.trouble, Trouble::Crashing | Trouble::InitStuck) {
             continue;

@@ -3,7 +3,7 @@
 use tapio_core::object::{Body, Object, ObjectRef};
 use tapio_core::time::{SECOND, Time};
 
-use super::manual;
+use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
 use crate::diagnosis::view::{View, shorten};
@@ -46,6 +46,14 @@ manual! {
     /// Refuted by: the runtime is down.
     /// Do: look at the CNI's pod on that node and at its configuration folder.
     "cni-not-ready": CapturedText [NodeNotReady, SandboxFailed];
+    /// The address range for pods is used up.
+    ///
+    /// Required: a pod that cannot be set up, and a text of its network plugin that says no address is free.
+    /// Supports: several pods of the node wait for the same.
+    /// Refuted by: the text asks for one certain address; the pod got its address since.
+    /// Lag: seconds after the pod came to the node.
+    /// Do: enlarge the range or the pool, remove addresses that nobody uses any more, or run fewer pods on the node.
+    "pod-ip-exhausted": CapturedText [SandboxFailed];
     /// No scheduler places pods: they stay Pending without a scheduling event.
     ///
     /// Required: the scheduler's service does not run; or pods that nobody looked at, and a scheduler lease that is
@@ -74,6 +82,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         }
     }
     leases(view, symptoms, out);
+    addresses(view, symptoms, out);
 }
 
 /// The mechanism of a service of a node.
@@ -131,6 +140,50 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .unless(format!("{name} runs again"), false)
                 .next(format!("ssh {} systemctl status {name}", key.name))
                 .next(format!("kubectl describe node/{}", key.name)),
+        );
+    }
+}
+
+/// Whether a network plugin says that it has no address left. One certain address that is taken is another thing.
+fn says_no_address(text: &str) -> bool {
+    [
+        "no IP addresses available in range set",
+        "No more free affine blocks and strict affinity enabled",
+        "No IPs available in pools",
+        "Assigned 0 out of 1 requested IPv4 addresses",
+        "failed to assign an IP address to container",
+        "InsufficientFreeAddressesInSubnet",
+        "Could not allocate IP in range",
+        "No available addresses",
+        "range is full",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+}
+
+/// Pods that get no address.
+fn addresses(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::SandboxFailed) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let notes: Vec<_> = p.notes(&["FailedCreatePodSandBox"]).filter(|n| says_no_address(&n.message)).collect();
+        let Some(n) = notes.last() else { continue };
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        let running = view.world.into(&node, tapio_core::ontology::Relation::RunsOn).len();
+        out.push(
+            Hypothesis::new(
+                "pod-ip-exhausted",
+                node.clone(),
+                s.since,
+                Proof::Stated,
+                format!("no address is left for pods on {node}, where {running} are placed"),
+            )
+            .explaining_only([s.object.clone()])
+            .counting_from(s.counts_from)
+            .via("address")
+            .supported(u32::from(n.count > 1))
+            .with([view.noted(&s.object, n)])
+            .unless("the pod got its address", !p.pod.status.pod_ip.is_empty())
+            .next(kubectl("describe", &node)),
         );
     }
 }
@@ -280,4 +333,40 @@ fn control_plane_node(view: &View, holder: &str) -> Option<ObjectRef> {
     };
     let only = if nodes.len() == 1 { nodes.first() } else { None };
     named.or(plane).or(only).map(|n| n.key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_say_that_no_address_is_left() {
+        for (text, want) in [
+            (
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"ab12\": plugin type=\"bridge\" failed (add): failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
+                true,
+            ),
+            // Before 1.24 the kubelet named the plugin otherwise.
+            (
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to set up sandbox container \"ab12\" network for pod \"cart-1\": networkPlugin cni failed to set up pod \"cart-1_shop\" network: failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
+                true,
+            ),
+            (
+                "plugin type=\"calico\" failed (add): failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled",
+                true,
+            ),
+            (
+                "plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: failed to assign an IP address to container",
+                true,
+            ),
+            (
+                "failed to allocate for range 0: requested IP address 10.1.1.1 is not available in range set 10.1.0.1-10.1.255.254",
+                false,
+            ),
+            ("plugin type=\"flannel\" failed (add): open /run/flannel/subnet.env: no such file or directory", false),
+            ("dial unix /run/containerd/containerd.sock: connect: connection refused", false),
+        ] {
+            assert_eq!(says_no_address(text), want, "{text}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Revisions and replica counts: what a rollout, a scale or a deletion does.
+//! Revisions and replica counts: what a rollout or a scale does.
 
 use tapio_core::object::{Body, ObjectRef};
 use tapio_core::time::SECOND;
@@ -35,15 +35,9 @@ manual! {
     /// Refuted by: podManagementPolicy Parallel.
     /// Do: mend or delete the blocking pod.
     "stateful-ordinal-blocked": CapturedText [];
-    /// An object stays in deletion because a finalizer is not removed.
-    ///
-    /// Required: a deletion whose grace period is over, and finalizers on the object.
-    /// Refuted by: its node does not answer.
-    /// Do: mend the controller that owns the finalizer; remove the finalizer only if it is gone for good.
-    "finalizer-blocks-deletion": Recorded [Terminating];
 }
 
-/// Zero replicas that somebody needs, and objects that cannot go.
+/// Zero replicas that somebody needs.
 pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
         for o in view.world.all(kind) {
@@ -53,40 +47,6 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             }
             out.extend(zero(view, symptoms, &o.key, &w.spec.template.metadata.labels));
         }
-    }
-    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Terminating) {
-        let Some(o) = view.world.live(&s.object) else { continue };
-        if o.meta.finalizers.is_empty() {
-            continue;
-        }
-        let node_gone = view.pods.get(&s.object).is_some_and(|p| {
-            let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
-            view.world.live(&node).and_then(|n| n.as_node()).is_some_and(|n| !n.is_ready())
-        });
-        let owner = view.world.owners(&s.object).first().cloned();
-        out.push(
-            Hypothesis::new(
-                "finalizer-blocks-deletion",
-                s.object.clone(),
-                s.since,
-                Proof::Stated,
-                format!(
-                    "{} is being deleted since {} and finalizer {} keeps it",
-                    s.object,
-                    s.since.clock(),
-                    o.meta.finalizers.join(", ")
-                ),
-            )
-            .explaining(owner)
-            .counting_from(s.counts_from)
-            .with([view.state(
-                &s.object,
-                Some(s.since),
-                format!("deletionTimestamp is over, finalizers: {}", o.meta.finalizers.join(", ")),
-            )])
-            .unless("its node does not answer", node_gone)
-            .next(kubectl("describe", &s.object)),
-        );
     }
 }
 
