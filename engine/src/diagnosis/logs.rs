@@ -107,6 +107,11 @@ const PATTERNS: &[(Class, &str)] = &[
         Class::MissingVariable,
         r"(?i)(?:environment variable|env(?:ironment)? var|variable) [\w\x22'`.-]+ (?:is )?(?:not set|required|missing|must be set|undefined|not defined)|(?:missing|required|undefined|no) (?:required )?environment variable|KeyError: '[A-Z0-9_]+'|[A-Z][A-Z0-9_]{2,} (?:is not set|must be set|is required|not set|is missing|environment variable not set)|unbound variable|parameter (?:null or )?not set",
     ),
+    // Before what a parser's text may name: `timeout: time: invalid duration`.
+    (
+        Class::BadConfig,
+        r"(?i)time: (?:unknown unit|invalid duration|missing unit)|\bparse /\S+: |cannot unmarshal|yaml: line \d+|did not find expected|unexpected end of JSON",
+    ),
     (
         Class::Timeout,
         r"(?i)i/o timeout|timed? ?out|deadline exceeded|ETIMEDOUT|SocketTimeoutException|upstream request timeout",
@@ -125,7 +130,7 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::BadConfig,
-        r"(?i)invalid (?:syntax|configuration|config|value|format|argument|option|port|json|yaml)|syntax error|parse error|failed to parse|parsing .* (?:error|invalid)|unknown (?:directive|option|flag|key)|unexpected token|malformed|NumberFormatException|JSONDecodeError|YAMLException|strconv\.|time: (?:unknown unit|invalid duration|missing unit)|\bparse /\S+: |cannot unmarshal|yaml: line \d+|did not find expected|unexpected end of JSON|not a valid|configuration error|config(?:uration)? (?:is )?invalid|emerg\]",
+        r"(?i)invalid (?:syntax|configuration|config|value|format|argument|option|port|json|yaml)|syntax error|parse error|failed to parse|parsing .* (?:error|invalid)|unknown (?:directive|option|flag|key)|unexpected token|malformed|NumberFormatException|JSONDecodeError|YAMLException|strconv\.|not a valid|configuration error|config(?:uration)? (?:is )?invalid|emerg\]",
     ),
     (
         Class::Panic,

@@ -305,8 +305,13 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             .collect();
         let Some(first) = behind.first().cloned() else { return };
         let root = control_plane_node(view, &holder).unwrap_or_else(|| lease.clone());
+        let reacted = reacted_since(view, renewed.plus(10 * SECOND));
+        let summary = format!(
+            "controllers do not react: {first} is not observed, and the controller-manager's lease was last renewed {}",
+            renewed.clock()
+        );
         out.push(
-            Hypothesis::new("controller-manager-down", root, renewed, Proof::Inferred, format!("controllers do not react: {} is not observed, and the controller-manager's lease was last renewed {}", first, renewed.clock()))
+            Hypothesis::new("controller-manager-down", root, renewed, Proof::Inferred, summary)
                 .explaining(behind)
                 .counting_from(renewed.plus(20 * SECOND))
                 .via("control-plane")
@@ -314,10 +319,21 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
                     view.state(&lease, Some(renewed), "lease is not renewed"),
                     view.state(&first, None, "observedGeneration is behind generation"),
                 ])
-                .unless("a controller reacted since", false)
+                .unless("a controller reacted since", reacted)
                 .next("kubectl -n kube-system get pods,leases".to_owned()),
         );
     }
+}
+
+/// Whether a controller did anything since then: made a ReplicaSet or a pod, or told an Event of a workload.
+fn reacted_since(view: &View, since: Time) -> bool {
+    let made = |o: &Object| o.meta.controller().is_some() && o.meta.creation_timestamp.is_some_and(|t| t > since);
+    let told = |kind: &str| {
+        let mut notes = view.world.entries(kind).flat_map(|e| &e.history.notes);
+        notes.any(|n| n.last > since && n.component.ends_with("-controller"))
+    };
+    ["ReplicaSet", "Pod", "Job"].iter().any(|k| view.world.all(k).any(made))
+        || ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"].iter().any(|k| told(k))
 }
 
 /// The node that runs a holder of a leader lease: by the holder's name, else the only control-plane node.
