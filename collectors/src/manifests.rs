@@ -11,6 +11,7 @@ use serde_json::Value;
 use tapio_core::manifest::Manifest;
 
 use crate::input::walk;
+use crate::reader::STACK;
 use crate::redaction::Redaction;
 
 /// Bytes of all manifests together.
@@ -61,6 +62,18 @@ pub enum ManifestError {
 /// # Errors
 /// Says which file and document cannot be used, where in it, and what to do.
 pub fn read(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, ManifestError> {
+    // On a stack of its own, deep enough for whatever nesting the parsers allow.
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, || read_all(paths, redaction));
+        let unreadable = |why: String| ManifestError::Broken { place: "the manifests".to_owned(), why };
+        let thread = thread.map_err(|e| unreadable(format!("no thread to read them: {e}")))?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(unreadable("reading them failed by a defect; please report it".to_owned())))
+    })
+}
+
+fn read_all(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, ManifestError> {
     let mut all = Taker { redaction, out: Vec::new(), bytes: 0 };
     for path in paths {
         let before = all.out.len();
