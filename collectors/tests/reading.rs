@@ -469,7 +469,8 @@ fn nesting_of_any_depth_and_form_neither_overflows_nor_hangs() {
     }
     // Depth by indentation alone.
     for depth in [1_000, 3_000] {
-        let text: String = (0..depth).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        let nested: String = (1..depth).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n{nested}");
         let path = put(tmp.path(), "deep.yaml", text);
         let (_, dead) = read(&[path]);
         assert!(!dead.is_empty(), "{depth}");
