@@ -96,6 +96,11 @@ fn merge(view: &View, list: Vec<Hypothesis>) -> Vec<Hypothesis> {
             }
             std::collections::btree_map::Entry::Occupied(mut o) => {
                 let kept = o.get_mut();
+                let mut h = h;
+                // Who knows what was changed, when and by whom, tells more than who only knows that it is wrong.
+                if kept.changes.is_empty() && !h.changes.is_empty() {
+                    std::mem::swap(kept, &mut h);
+                }
                 kept.explains.extend(h.explains);
                 kept.explains.sort();
                 kept.explains.dedup();
