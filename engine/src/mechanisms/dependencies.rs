@@ -229,6 +229,10 @@ fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     let changes: Vec<_> =
         secret.map(|e| e.history.changes.iter().map(|c| c.change.clone()).collect()).unwrap_or_default();
     let root = secret.map_or_else(|| p.workload.clone(), |e| e.key.clone());
+    let old = secret.is_some_and(|e| {
+        let last = e.history.changes.last().map(|c| c.change.at.unwrap_or(c.at));
+        last.is_some_and(|t| super::config::holds_old(p, s.container.as_deref(), &e.key, t))
+    });
     Some(
         Hypothesis::new(
             "dependency-credentials-rejected",
@@ -244,6 +248,7 @@ fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
         .changed(changes)
         .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
         .unless("every caller is refused", false)
+        .unless("it still has what the Secret said before", old)
         .next(kubectl("describe", &p.workload)),
     )
 }

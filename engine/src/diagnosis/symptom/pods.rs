@@ -53,7 +53,9 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
             if c.reason == "Unschedulable" {
                 let since = c.last_transition_time.unwrap_or_else(|| p.created());
                 let says = format!("{name} has no node: {}", shorten(&c.message, 300));
-                add(Trouble::Unscheduled, None, says, since, hold::UNSCHEDULED);
+                // A place was made for it, and those who had it are still leaving.
+                let promised = !p.pod.status.nominated_node_name.is_empty();
+                add(Trouble::Unscheduled, None, says, since, if promised { hold::PROMISED } else { hold::UNSCHEDULED });
             }
         } else if p.pod.condition("PodScheduled").is_none() && p.pod.status.phase != "Running" {
             let says = format!("{name} waits and no scheduler has looked at it");
@@ -140,7 +142,7 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
     let Some(t) = exit else {
         if c.init && c.is_running() {
             let since = c.running_since().unwrap_or_else(|| p.created());
-            add(Trouble::InitStuck, Some(c.name()), format!("init {who} has not ended"), since, 60);
+            add(Trouble::InitStuck, Some(c.name()), format!("init {who} has not ended"), since, hold::INIT);
         }
         return;
     };
@@ -186,6 +188,8 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
         (_, 3.., true) => 0,
         // Two ends and well now: start-up order, unless it ends once more.
         (_, _, true) => 3_600,
+        // One that failed once and works now: it is given the time of one that has not failed.
+        _ if c.init && c.is_running() => hold::INIT,
         _ => hold::CRASH,
     };
     let hold = if job { hold.max(30) } else { hold };
