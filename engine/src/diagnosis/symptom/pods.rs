@@ -166,7 +166,16 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
     let since = first_end.unwrap_or(ended).min(ended);
     if let Some(n) = liveness.filter(|n| ended.since(n.last) < 120 * SECOND && n.last >= p.created()) {
         // One kill may be a hiccup; two are a rule.
-        let hold = if c.status.restart_count >= 2 || back { 0 } else { 15 };
+        // Over, if the probe has not failed again since and the container is ready.
+        let fails = |t: Time| {
+            let mut notes = p.notes(&["Unhealthy"]).filter(|n| !n.message.starts_with("Readiness"));
+            notes.any(|n| n.last >= t && n.container.as_deref().is_none_or(|x| x == c.name()))
+        };
+        let hold = match c.running_since().filter(|_| c.status.ready) {
+            _ if c.status.restart_count >= 2 || back => 0,
+            Some(t) if !fails(t) => 3_600,
+            _ => 15,
+        };
         let says = format!("{who} is killed by its probe again and again ({} restarts)", c.status.restart_count);
         add(Trouble::ProbeKilled, Some(c.name()), says, n.first, hold);
         return;
