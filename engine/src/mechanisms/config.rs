@@ -382,6 +382,18 @@ pub(crate) fn holds_old(p: &PodFacts, container: Option<&str>, key: &ObjectRef, 
     at_start && since.is_some_and(|t| t.plus(2 * SECOND) < changed)
 }
 
+/// Whether a failing container still has the old value of a Secret that changed before it began to fail.
+pub(crate) fn holds_old_secret(view: &View, p: &PodFacts, s: &Symptom) -> bool {
+    view.world.out(p.key(), Relation::UsesSecret).iter().filter(|e| e.is_live()).any(|e| {
+        content_change(view, &e.key).is_some_and(|(at, changes, _)| {
+            view.now.since(at) <= 6 * 60 * MINUTE
+                && s.since.plus(2 * SECOND) >= at
+                && changes.iter().any(|c| c.at.is_some())
+                && holds_old(p, s.container.as_deref(), &e.key, at)
+        })
+    })
+}
+
 /// A container that still has the old value, and errors since the change that the old value explains.
 fn stale(
     view: &View,
