@@ -30,8 +30,10 @@ pub fn mentioned(text: &str) -> Vec<Endpoint> {
     if let Some(re) = HOST_PORT.as_ref() {
         for c in re.captures_iter(text) {
             let (host, port) = (c[1].to_owned(), c[2].parse().ok());
-            // `12:30:45` is a time and `file.go:120` a place in a source file.
-            let time = host.chars().all(|ch| ch.is_ascii_digit());
+            // `12:30:45` and `2026-03-02T10:00:59Z` are times, and `file.go:120` is a place in a source file.
+            let digits = |s: &str| s.chars().all(|ch| ch.is_ascii_digit() || ch == '-');
+            let day = |(day, hour): (&str, &str)| day.len() >= 8 && digits(day) && digits(hour);
+            let time = host.chars().all(|ch| ch.is_ascii_digit()) || host.split_once('T').is_some_and(day);
             let source = host.rsplit('.').next().is_some_and(|ext| {
                 matches!(
                     ext,
@@ -170,6 +172,11 @@ mod tests {
                 vec!["10.96.0.10:53", "nosuch.shop.svc"],
             ),
             ("jdbc:mysql://ts-db:3307/ts", vec!["ts-db:3307"]),
+            (
+                "time=2026-03-02T10:00:59Z level=error error=\"dial tcp: lookup store on 10.96.0.10:53: no such host\"",
+                vec!["10.96.0.10:53", "store"],
+            ),
+            ("20260302T10:00:59 no answer of T1000:8080", vec!["T1000:8080"]),
         ] {
             let got: Vec<String> = mentioned(text)
                 .into_iter()

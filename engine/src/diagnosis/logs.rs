@@ -241,7 +241,10 @@ fn scan<'a>(p: &PodFacts<'a>, container: Option<&str>, mut more: impl FnMut(Erro
 pub fn telling<'a>(p: &PodFacts<'a>, container: Option<&str>) -> Option<ErrorLine<'a>> {
     let all = errors(p, container, 60);
     let known = all.iter().find(|e| !matches!(e.class, Class::Other | Class::Panic)).cloned();
-    known.or_else(|| all.iter().find(|e| e.class == Class::Panic).cloned()).or_else(|| all.into_iter().next())
+    // The head of a stack says where, not what.
+    let panics = || all.iter().filter(|e| e.class == Class::Panic);
+    let said = panics().find(|e| !e.text.starts_with("goroutine ")).or_else(|| panics().next()).cloned();
+    known.or(said).or_else(|| all.into_iter().next())
 }
 
 #[cfg(test)]

@@ -114,6 +114,12 @@ impl Symptom {
 mod hold {
     /// A scheduler that finds no node now may find one when another pod has gone.
     pub(super) const UNSCHEDULED: i64 = 2;
+    /// Pods that make way for another have their grace period, half a minute as a rule.
+    pub(super) const PROMISED: i64 = 60;
+    /// A node that joins pulls the images of what makes it ready.
+    pub(super) const JOIN: i64 = 120;
+    /// Init containers may have much to do.
+    pub(super) const INIT: i64 = 60;
     /// A scheduler needs well under a second to look at a pod.
     pub(super) const NOT_LOOKED_AT: i64 = 8;
     /// One failed pull is often repeated with success.

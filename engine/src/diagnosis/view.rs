@@ -274,6 +274,12 @@ impl<'a> View<'a> {
 
     /// Whether a pod belongs to the newest revision of its workload; true where revisions are unknown.
     pub fn is_newest(&self, pod: &PodFacts) -> bool {
+        if pod.workload.kind == "StatefulSet"
+            && let Some(w) = self.world.live(&pod.workload).and_then(Object::as_workload)
+            && let Some(of) = pod.object.meta.labels.get("controller-revision-hash")
+        {
+            return w.status.update_revision.is_empty() || *of == w.status.update_revision;
+        }
         match self.newest_revision(&pod.workload) {
             Some(rs) => pod.object.meta.controller().is_none_or(|o| o.name == rs),
             None => true,

@@ -9,6 +9,7 @@ use tapio_core::ontology::Relation;
 use tapio_core::time::{MINUTE, SECOND, Time};
 
 use super::{kubectl, manual};
+use crate::diagnosis::endpoints;
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::logs::{self, Class};
 use crate::diagnosis::symptom::{Symptom, Trouble};
@@ -60,8 +61,8 @@ manual! {
     "config-content-invalid": Recorded [Crashing, Unready, ProbeKilled, InitStuck, LogErrors];
     /// A ConfigMap or Secret changed after the container read it into its environment.
     ///
-    /// Required: a change younger than the container's start, consumed by environment or subPath, and errors of a kind
-    /// that the old value explains (refused credentials, wrong address).
+    /// Required: a change younger than the container's start, consumed by environment or subPath, and errors since that
+    /// the old value explains: refused credentials, or an address that the old value names.
     /// Refuted by: the container started after the change.
     /// Do: restart the workload.
     "config-stale-in-env": CapturedText [Unready, LogErrors];
@@ -368,6 +369,78 @@ fn content(view: &View, key: &ObjectRef, symptoms: &[Symptom], out: &mut Vec<Hyp
     }
 }
 
+/// Whether a container of a pod still has what an object said before it changed: it reads it at its start only.
+pub(crate) fn holds_old(p: &PodFacts, container: Option<&str>, key: &ObjectRef, changed: Time) -> bool {
+    let at_start = uses(&p.pod.spec).iter().any(|u| {
+        u.kind == key.kind
+            && u.name == key.name
+            && u.way != Way::PullSecret
+            && !u.way.follows_changes()
+            && (container.is_none() || u.container.is_none() || u.container.as_deref() == container)
+    });
+    let since = p.containers.iter().filter(|c| container.is_none_or(|n| n == c.name())).find_map(|c| c.running_since());
+    at_start && since.is_some_and(|t| t.plus(2 * SECOND) < changed)
+}
+
+/// Whether a failing container still has the old value of a Secret that changed before it began to fail.
+pub(crate) fn holds_old_secret(view: &View, p: &PodFacts, s: &Symptom) -> bool {
+    view.world.out(p.key(), Relation::UsesSecret).iter().filter(|e| e.is_live()).any(|e| {
+        content_change(view, &e.key).is_some_and(|(at, changes, _)| {
+            view.now.since(at) <= 6 * 60 * MINUTE
+                && s.since.plus(2 * SECOND) >= at
+                && changes.iter().any(|c| c.at.is_some())
+                && holds_old(p, s.container.as_deref(), &e.key, at)
+        })
+    })
+}
+
+/// A container that still has the old value, and errors since the change that the old value explains.
+fn stale(
+    view: &View,
+    key: &ObjectRef,
+    p: &PodFacts,
+    s: &Symptom,
+    at: Time,
+    changes: &[FieldChange],
+    event: Option<tapio_core::id::Id>,
+) -> Option<Hypothesis> {
+    let container = s.container.as_deref();
+    let since = matches!(s.trouble, Trouble::Unready | Trouble::LogErrors) && s.since.plus(2 * SECOND) >= at;
+    if !since || changes.iter().all(|c| c.at.is_none()) || !holds_old(p, container, key, at) {
+        return None;
+    }
+    let old: Vec<_> = changes.iter().filter_map(|c| c.before.as_deref()).flat_map(endpoints::addresses).collect();
+    let errors = logs::errors(p, container, 30);
+    let line = errors.iter().find(|l| match l.class {
+        Class::Authentication => true,
+        Class::Dns | Class::Refused | Class::Timeout | Class::Network => {
+            endpoints::mentioned(l.text).iter().any(|e| old.iter().any(|o| o.host == e.host))
+        }
+        _ => false,
+    })?;
+    Some(
+        Hypothesis::new(
+            "config-stale-in-env",
+            key.clone(),
+            at,
+            Proof::Inferred,
+            format!("{key} changed {}, and {} still has what it said before", at.clock(), p.workload),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("config-env")
+        .supported(1)
+        .changed(changes.iter().cloned())
+        .with(changes.iter().take(4).map(|c| view.changed(key, c, event)))
+        .with([
+            view.logged(&s.object, Some(line.at), line.container, line.text),
+            view.state(&s.object, Some(s.since), s.says.clone()),
+        ])
+        .unless("the container started after the change", false)
+        .next(kubectl("rollout restart", &p.workload)),
+    )
+}
+
 /// Whether a use reads any of the changed keys.
 fn touches(u: &Use, changes: &[FieldChange]) -> bool {
     u.keys.is_empty()
@@ -408,7 +481,7 @@ fn consumer(
             .iter()
             .any(|e| e.code != 0 && e.finished.is_some_and(|f| f.plus(slack) < at && at.since(f) < 30 * MINUTE));
     if reads_at_start && !began_after {
-        return None;
+        return stale(view, key, p, s, at, changes, event);
     }
     let errors = logs::errors(p, container, 30);
     let names_key =

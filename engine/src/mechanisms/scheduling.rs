@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use tapio_core::object::{Node, Object, ObjectRef, PodSpec, Taint, Toleration, is_subset, quantity};
+use tapio_core::time::MINUTE;
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
@@ -170,6 +171,12 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         }
         let nodes: Vec<&Object> = view.world.all("Node").collect();
         let Some((id, why)) = decide(view, p, &said, &nodes) else { continue };
+        if id.starts_with("insufficient")
+            && let Some(h) = preempted(view, p, s)
+        {
+            out.push(h);
+            continue;
+        }
         let (root, mut changes) = root_of(view, p, id, &nodes);
         let asked = asked(&p.pod.spec, id);
         let summary = format!("{} has no node: {why}{asked}", p.workload);
@@ -208,6 +215,51 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         };
         out.push(h.next(next));
     }
+}
+
+/// A pod that follows one which had to make way, and finds no place itself: who took the place is the cause.
+fn preempted(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
+    let (victim, note) = view
+        .world
+        .entries("Pod")
+        .filter_map(|e| Some((&e.key, e.history.notes.iter().rfind(|n| n.reason == "Preempted")?)))
+        .filter(|(key, n)| {
+            view.age(n.last) < 1_800
+                && n.last <= s.since.plus(MINUTE)
+                && (*key == p.key() || view.world.workload_of(key) == p.workload)
+        })
+        .max_by_key(|(_, n)| n.last)?;
+    let by = preemptor(&note.message)?;
+    let taker = view.pods.values().find(|o| o.object.meta.uid == by || o.key().path() == by);
+    let root = taker.map_or_else(|| p.workload.clone(), |t| t.workload.clone());
+    let who = taker.map_or_else(|| format!("pod {by}"), |t| t.workload.to_string());
+    let mut h = Hypothesis::new(
+        "pod-preempted",
+        root,
+        note.first.min(s.since),
+        Proof::Stated,
+        format!("{who} has the higher priority and took the place of {victim}; {} finds no other", p.workload),
+    )
+    .explaining([s.object.clone(), p.workload.clone()])
+    .counting_from(s.counts_from)
+    .via("capacity")
+    .supported(u32::from(taker.is_some()))
+    .with([view.noted(victim, note), view.state(&s.object, Some(s.since), s.says.clone())])
+    .unless("the pod runs again", false)
+    .next(kubectl("describe", &s.object));
+    if let Some(t) = taker {
+        let priority = |o: &PodFacts| o.pod.spec.priority;
+        let text = format!("priority {} against {} of {}", priority(t), priority(p), p.workload);
+        h = h.with([view.state(t.key(), None, text)]);
+    }
+    Some(h)
+}
+
+/// Who took the place, by the scheduler's words: the pod's uid, before 1.27 its namespace and name.
+fn preemptor(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("Preempted by ")?;
+    let rest = rest.strip_prefix("pod ").or_else(|| rest.strip_prefix("a pod")).unwrap_or(rest);
+    rest.split_whitespace().next().filter(|w| *w != "on")
 }
 
 /// Which of the reasons is the one to act on: obstacles that stand for other pods too (a control-plane taint, a node
@@ -348,6 +400,22 @@ fn root_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scheduler_says_who_took_the_place() {
+        for (text, want) in [
+            (
+                "Preempted by pod 1d891e09-6a0f-4a3b-b4d2-7f3f0f5c2a11 on node node-a",
+                Some("1d891e09-6a0f-4a3b-b4d2-7f3f0f5c2a11"),
+            ),
+            ("Preempted by shop/risk-7c9 on node node-a", Some("shop/risk-7c9")),
+            // For pods of other users nobody is named.
+            ("Preempted by a pod on node node-a", None),
+            ("Preemption is not helpful for scheduling", None),
+        ] {
+            assert_eq!(preemptor(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn reasons_are_split_with_their_node_counts() {

@@ -11,13 +11,15 @@ pub(super) fn of_nodes(view: &View, out: &mut Vec<Symptom>) {
         let Some(n) = o.as_node() else { continue };
         if let Some(c) = n.condition("Ready").filter(|c| c.status != "True") {
             let since = c.last_transition_time.unwrap_or(entry.updated);
+            // A new node is not ready before its network plugin runs.
+            let new = o.meta.creation_timestamp.is_some_and(|t| since.since(t) <= 10 * SECOND);
             out.push(Symptom {
                 object: o.key.clone(),
                 trouble: Trouble::NodeNotReady,
                 container: None,
                 says: format!("{} is not ready: {} {}", o.key, c.reason, shorten(&c.message, 200)),
                 since,
-                counts_from: since,
+                counts_from: if new { since.plus(hold::JOIN * SECOND) } else { since },
             });
         }
         for (service, s) in entry.history.services.iter().filter(|(_, s)| !s.running) {

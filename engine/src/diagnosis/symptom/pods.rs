@@ -53,7 +53,9 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
             if c.reason == "Unschedulable" {
                 let since = c.last_transition_time.unwrap_or_else(|| p.created());
                 let says = format!("{name} has no node: {}", shorten(&c.message, 300));
-                add(Trouble::Unscheduled, None, says, since, hold::UNSCHEDULED);
+                // A place was made for it, and those who had it are still leaving.
+                let promised = !p.pod.status.nominated_node_name.is_empty();
+                add(Trouble::Unscheduled, None, says, since, if promised { hold::PROMISED } else { hold::UNSCHEDULED });
             }
         } else if p.pod.condition("PodScheduled").is_none() && p.pod.status.phase != "Running" {
             let says = format!("{name} waits and no scheduler has looked at it");
@@ -140,7 +142,7 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
     let Some(t) = exit else {
         if c.init && c.is_running() {
             let since = c.running_since().unwrap_or_else(|| p.created());
-            add(Trouble::InitStuck, Some(c.name()), format!("init {who} has not ended"), since, 60);
+            add(Trouble::InitStuck, Some(c.name()), format!("init {who} has not ended"), since, hold::INIT);
         }
         return;
     };
@@ -164,7 +166,16 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
     let since = first_end.unwrap_or(ended).min(ended);
     if let Some(n) = liveness.filter(|n| ended.since(n.last) < 120 * SECOND && n.last >= p.created()) {
         // One kill may be a hiccup; two are a rule.
-        let hold = if c.status.restart_count >= 2 || back { 0 } else { 15 };
+        // Over, if the probe has not failed again since and the container is ready.
+        let fails = |t: Time| {
+            let mut notes = p.notes(&["Unhealthy"]).filter(|n| !n.message.starts_with("Readiness"));
+            notes.any(|n| n.last >= t && n.container.as_deref().is_none_or(|x| x == c.name()))
+        };
+        let hold = match c.running_since().filter(|_| c.status.ready) {
+            _ if c.status.restart_count >= 2 || back => 0,
+            Some(t) if !fails(t) => 3_600,
+            _ => 15,
+        };
         let says = format!("{who} is killed by its probe again and again ({} restarts)", c.status.restart_count);
         add(Trouble::ProbeKilled, Some(c.name()), says, n.first, hold);
         return;
@@ -186,6 +197,8 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
         (_, 3.., true) => 0,
         // Two ends and well now: start-up order, unless it ends once more.
         (_, _, true) => 3_600,
+        // One that failed once and works now: it is given the time of one that has not failed.
+        _ if c.init && c.is_running() => hold::INIT,
         _ => hold::CRASH,
     };
     let hold = if job { hold.max(30) } else { hold };

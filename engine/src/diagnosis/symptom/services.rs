@@ -1,13 +1,21 @@
 //! Services without a ready pod or without an answer, and claims without a volume.
 
-use tapio_core::object::Body;
+use tapio_core::object::{Body, Object};
 use tapio_core::ontology::Relation;
 use tapio_core::time::SECOND;
 
 use super::{Symptom, Trouble, hold};
 use crate::diagnosis::view::{PodFacts, View, shorten};
+use crate::world::selects;
 
 pub(super) fn of_services(view: &View, out: &mut Vec<Symptom>) {
+    // A pod that went just now is followed by another as a rule.
+    let gone: Vec<_> = view
+        .world
+        .entries("Pod")
+        .filter_map(|e| Some((e.deleted_at?, e.object.as_ref()?)))
+        .filter(|(at, _)| view.age(*at) <= hold::SERVICE)
+        .collect();
     for s in view.services.values() {
         let entry = view.world.entry(&s.object.key);
         if s.ready == 0 {
@@ -15,7 +23,9 @@ pub(super) fn of_services(view: &View, out: &mut Vec<Symptom>) {
             let pods = s.pods.iter().filter_map(|k| view.pods.get(k)).filter_map(PodFacts::unready_since).max();
             let changed = view.changes(&s.object.key).last().map(|c| c.at);
             let created = s.object.meta.creation_timestamp.unwrap_or(view.now);
-            let since = pods.max(changed).unwrap_or(created);
+            let mine = |o: &Object| o.key.ns() == s.object.key.ns() && selects(s.service, &o.meta.labels);
+            let left = gone.iter().filter(|(_, o)| mine(o)).map(|(at, _)| *at).max();
+            let since = pods.max(changed).max(left).unwrap_or(created);
             let says = match s.pods.len() {
                 0 => format!("{} selects no pod", s.object.key),
                 n => format!("{} has no ready pod ({n} unready)", s.object.key),
