@@ -177,7 +177,7 @@ mod tests {
             ("panic at main.go:120", vec![]),
             ("2024-01-15T10:30:00Z cannot reach cart:7070", vec!["cart:7070"]),
             ("time=2024-01-15T10:30:00.123+01:00 level=error msg=\"no route\"", vec![]),
-            ("20240115T10:30:00Z lookup of v2-T10:8080", vec!["v2-T10:8080"]),
+            ("20240115T10:30:00Z asks v2-T10:8080", vec!["v2-T10:8080"]),
             (
                 "dial tcp: lookup nosuch.shop.svc on 10.96.0.10:53: no such host",
                 vec!["10.96.0.10:53", "nosuch.shop.svc"],
