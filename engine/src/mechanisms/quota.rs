@@ -8,8 +8,9 @@ use tapio_core::time::{MINUTE, SECOND};
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::releases;
 use crate::diagnosis::symptom::{Symptom, Trouble};
-use crate::diagnosis::view::View;
+use crate::diagnosis::view::{View, shorten};
 use crate::world::history::Note;
 
 manual! {
@@ -141,6 +142,38 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     }
     exhausted_services(view, out);
     refused_services(view, out);
+    refused_releases(view, symptoms, out);
+}
+
+/// Releases that were not applied because a quota refuses a part of them: the refusal stands in the release's own word.
+fn refused_releases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::ReleaseFailed) {
+        let Some((_, why)) = view.world.live(&s.object).and_then(|o| o.as_other()).and_then(releases::failed) else {
+            continue;
+        };
+        let Some(c) = QUOTA.as_ref().and_then(|r| r.captures(&why)) else { continue };
+        // A release may be kept in another namespace than what it applies; only a quota that is known is accused.
+        let mut spaces = view.world.all("ResourceQuota").filter(|o| o.key.name == c[1]);
+        let own = ObjectRef::new("ResourceQuota", s.object.ns(), &c[1]);
+        let quota = match (view.world.live(&own), spaces.next(), spaces.next()) {
+            (Some(_), ..) => own,
+            (None, Some(o), None) => o.key.clone(),
+            _ => continue,
+        };
+        let id = of_resources(&exceeded(&c[2], &c[3], &c[4]));
+        let summary =
+            format!("{quota} allows {}, {} is in use, and {} asks for {} more", &c[4], &c[3], s.object, &c[2]);
+        out.push(
+            Hypothesis::new(id, quota.clone(), s.since, Proof::Stated, summary)
+                .explaining([s.object.clone()])
+                .counting_from(s.counts_from)
+                .via("quota/admission")
+                .supported(1)
+                .with([view.state(&s.object, Some(s.since), shorten(&why, 300))])
+                .unless("the release was applied since", false)
+                .next(kubectl("describe", &quota)),
+        );
+    }
 }
 
 fn refused(view: &View, s: &Symptom, n: &Note) -> Option<Hypothesis> {
