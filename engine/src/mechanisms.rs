@@ -145,7 +145,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "ingress", manual: ingress::MANUAL, find: ingress::find, residual: nothing },
     Family { name: "routes", manual: routes::MANUAL, find: routes::find, residual: nothing },
     Family { name: "performance", manual: performance::MANUAL, find: nothing, residual: performance::residual },
-    Family { name: "nodes", manual: nodes::MANUAL, find: nodes::find, residual: nothing },
+    Family { name: "nodes", manual: nodes::MANUAL, find: nodes::find, residual: nodes::residual },
     Family { name: "node_pressure", manual: node_pressure::MANUAL, find: node_pressure::find, residual: nothing },
     Family { name: "machine", manual: machine::MANUAL, find: machine::find, residual: nothing },
     Family { name: "control_plane", manual: control_plane::MANUAL, find: control_plane::find, residual: nothing },

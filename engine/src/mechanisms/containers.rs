@@ -359,9 +359,11 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .as_ref()
             .map(|l| format!(": {}", crate::diagnosis::view::shorten(l.text.trim(), 200)))
             .unwrap_or_default();
+        // A failed look-up comes from outside, be its place known or not.
+        let outside = !init && line.as_ref().is_some_and(|l| l.class == Class::Dns);
         let mut h = about(view, id, p, s, Proof::Residual, format!("{}{says}", s.says))
             .supported(u32::from(line.as_ref().is_some_and(|l| l.class == Class::Panic)))
-            .unless("another mechanism explains it", false)
+            .unless("another mechanism explains it", outside)
             .next(format!(
                 "{} -c {} --previous",
                 kubectl("logs", &s.object).replace("pod/", ""),

@@ -6,7 +6,7 @@ use tapio_core::time::{SECOND, Time};
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
-use crate::diagnosis::view::{View, shorten};
+use crate::diagnosis::view::{PodFacts, View, shorten};
 use crate::world::Entry;
 
 manual! {
@@ -30,9 +30,10 @@ manual! {
     ///
     /// Required: the kube-proxy service or pod of the node does not run.
     /// Supports: Services fail from that node only.
-    /// Refuted by: another Service proxy (eBPF) is in use.
+    /// Refuted by: another Service proxy (eBPF) is in use; no pod of kube-proxy is ready on any node, or its
+    /// DaemonSet was just changed.
     /// Do: restart kube-proxy on that node.
-    "kube-proxy-down": Recorded [NodeService, Unreachable];
+    "kube-proxy-down": Recorded [NodeService, Unreachable, Crashing, OomKilled, ProbeKilled];
     /// The whole machine is gone, hangs or was restarted.
     ///
     /// Required: Ready=Unknown, and every service of the node unreachable or not running.
@@ -127,9 +128,11 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .map(|p| p.key().clone())
                 .collect::<Vec<_>>()
         });
+        let cut = (id == "kube-proxy-down").then(|| cut_off(view, &key.name)).unwrap_or_default();
         out.push(
             Hypothesis::new(id, key.clone(), s.at, Proof::Stated, format!("{name} does not run on {key}"))
                 .explaining(waiting.unwrap_or_default())
+                .explaining(cut)
                 .with([e])
                 .via(if id.ends_with("scheduler-down") || id.starts_with("controller") {
                     "control-plane"
@@ -140,6 +143,54 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .unless(format!("{name} runs again"), false)
                 .next(format!("ssh {} systemctl status {name}", key.name))
                 .next(format!("kubectl describe node/{}", key.name)),
+        );
+    }
+}
+
+/// Services with ready pods that do not answer from one node, and from no other that does not.
+fn cut_off(view: &View, node: &str) -> Vec<ObjectRef> {
+    let from_here = |r: &crate::world::history::ProbeResult| r.from.as_deref() == Some(node);
+    let failed = |key: &ObjectRef| {
+        let probes = view.world.entry(key).into_iter().flat_map(|e| e.history.probes.values());
+        let mut failed = probes.filter(|r| !r.ok).peekable();
+        failed.peek().is_some() && failed.all(from_here)
+    };
+    view.services.iter().filter(|(k, s)| s.ready > 0 && failed(k)).map(|(k, _)| (*k).clone()).collect()
+}
+
+/// Whether a pod is a node's kube-proxy: by the label of the installers, or by its DaemonSet.
+fn is_proxy(p: &PodFacts) -> bool {
+    let labelled = |k: &str| p.object.meta.labels.get(k).is_some_and(|v| v == "kube-proxy");
+    p.key().ns() == "kube-system"
+        && (labelled("k8s-app")
+            || labelled("component")
+            || (p.workload.kind == "DaemonSet" && p.workload.name == "kube-proxy"))
+}
+
+/// A kube-proxy that ends again and again on some of the nodes, for a reason that nothing else tells.
+pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let proxies: Vec<&PodFacts> = view.pods.values().filter(|p| is_proxy(p) && !p.is_leaving()).collect();
+    // All of them at once have one cause, and it is no node's.
+    if proxies.len() > 1 && !proxies.iter().any(|p| p.pod.is_ready()) {
+        return;
+    }
+    for s in left {
+        if !matches!(s.trouble, Trouble::Crashing | Trouble::OomKilled | Trouble::ProbeKilled) {
+            continue;
+        }
+        let Some(p) = proxies.iter().find(|p| *p.key() == s.object) else { continue };
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        let changed = view.last_template_change(&p.workload).map(|(at, _)| at);
+        let rolled = changed.is_some_and(|at| s.since.since(at) < 600 * SECOND) && view.is_newest(p);
+        let summary = format!("kube-proxy does not run on {node}");
+        out.push(
+            Hypothesis::new("kube-proxy-down", node.clone(), s.since, Proof::Inferred, summary)
+                .explaining_only([s.object.clone()].into_iter().chain(cut_off(view, &node.name)))
+                .counting_from(s.counts_from)
+                .via("node")
+                .with([view.state(&s.object, Some(s.since), s.says.clone())])
+                .unless("this revision of its DaemonSet brought it", rolled)
+                .next(format!("kubectl -n kube-system logs {} --previous", s.object.name)),
         );
     }
 }

@@ -1,31 +1,21 @@
 //! Services without a ready pod or without an answer, and claims without a volume.
 
-use tapio_core::object::{Body, Object};
+use tapio_core::object::{Body, is_subset};
 use tapio_core::ontology::Relation;
-use tapio_core::time::SECOND;
+use tapio_core::time::{SECOND, Time};
 
 use super::{Symptom, Trouble, hold};
-use crate::diagnosis::view::{PodFacts, View, shorten};
-use crate::world::selects;
+use crate::diagnosis::view::{PodFacts, ServiceFacts, View, shorten};
 
 pub(super) fn of_services(view: &View, out: &mut Vec<Symptom>) {
-    // A pod that went just now is followed by another as a rule.
-    let gone: Vec<_> = view
-        .world
-        .entries("Pod")
-        .filter_map(|e| Some((e.deleted_at?, e.object.as_ref()?)))
-        .filter(|(at, _)| view.age(*at) <= hold::SERVICE)
-        .collect();
     for s in view.services.values() {
         let entry = view.world.entry(&s.object.key);
         if s.ready == 0 {
-            // Since the last of its pods was ready, or since it exists.
+            // Since the last of its pods was ready or began to go, or since it exists.
             let pods = s.pods.iter().filter_map(|k| view.pods.get(k)).filter_map(PodFacts::unready_since).max();
             let changed = view.changes(&s.object.key).last().map(|c| c.at);
             let created = s.object.meta.creation_timestamp.unwrap_or(view.now);
-            let mine = |o: &Object| o.key.ns() == s.object.key.ns() && selects(s.service, &o.meta.labels);
-            let left = gone.iter().filter(|(_, o)| mine(o)).map(|(at, _)| *at).max();
-            let since = pods.max(changed).max(left).unwrap_or(created);
+            let since = pods.max(changed).max(last_gone(view, s)).unwrap_or(created);
             let says = match s.pods.len() {
                 0 => format!("{} selects no pod", s.object.key),
                 n => format!("{} has no ready pod ({n} unready)", s.object.key),
@@ -50,6 +40,22 @@ pub(super) fn of_services(view: &View, out: &mut Vec<Symptom>) {
             });
         }
     }
+}
+
+/// When the last of the pods that a Service had began to go.
+fn last_gone(view: &View, s: &ServiceFacts) -> Option<Time> {
+    view.world
+        .entries("Pod")
+        .filter(|e| e.key.ns() == s.object.key.ns())
+        .filter_map(|e| {
+            let o = e.object.as_ref().filter(|o| is_subset(&s.service.spec.selector, &o.meta.labels))?;
+            let grace = o.as_pod()?.spec.termination_grace_period_seconds.unwrap_or(30);
+            // The API says when a pod's time is over.
+            let began = o.meta.deletion_timestamp.map(|t| t.plus(-grace * SECOND));
+            began.into_iter().chain(e.deleted_at).min()
+        })
+        .filter(|t| *t <= view.now)
+        .max()
 }
 
 pub(super) fn of_claims(view: &View, out: &mut Vec<Symptom>) {
