@@ -128,7 +128,7 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .map(|p| p.key().clone())
                 .collect::<Vec<_>>()
         });
-        let cut = (id == "kube-proxy-down").then(|| cut_off(view, &key.name)).unwrap_or_default();
+        let cut = if id == "kube-proxy-down" { cut_off(view, &key.name) } else { Vec::default() };
         out.push(
             Hypothesis::new(id, key.clone(), s.at, Proof::Stated, format!("{name} does not run on {key}"))
                 .explaining(waiting.unwrap_or_default())
