@@ -9,5 +9,6 @@ pub mod manifests;
 mod reader;
 pub mod recording;
 pub mod redaction;
+mod yaml;
 
 pub use reader::{Item, Progress, ReadError, ReadOptions, Reader, Skipped, Summary, open};

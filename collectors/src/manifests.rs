@@ -13,6 +13,7 @@ use tapio_core::manifest::Manifest;
 use crate::input::walk;
 use crate::reader::STACK;
 use crate::redaction::Redaction;
+use crate::yaml;
 
 /// Bytes of all manifests together.
 const MAX_BYTES: u64 = 64 << 20;
@@ -170,21 +171,7 @@ impl Taker<'_> {
                 continue;
             }
             n += 1;
-            let options = serde_saphyr::options! {
-                budget: serde_saphyr::budget! {
-                    max_depth: 100,
-                    max_nodes: 2_000_000,
-                    max_events: 5_000_000,
-                    max_aliases: 1_000,
-                    max_anchors: 1_000,
-                    max_recorded_anchor_events: 100_000,
-                    max_total_scalar_bytes: MAX_BYTES as usize,
-                },
-                // A key named `on` is no boolean.
-                strict_booleans: true,
-                // Messages must not repeat the text: it may hold values.
-                with_snippet: false,
-            };
+            let options = yaml::options(2_000_000, 5_000_000, MAX_BYTES as usize);
             let value: Value = serde_saphyr::from_str_with_options(&document, options).map_err(|e| {
                 let place = match e.location().filter(|l| l.line() > 0) {
                     Some(l) => format!(
