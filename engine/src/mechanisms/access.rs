@@ -406,8 +406,11 @@ mod tests {
         // A path is granted by paths alone.
         let path = of("n/a", "get", "/metrics/slis", None, None);
         assert!(!grants(&rule(&["*"], &["*"], &["*"]), &path));
-        let paths = |p: &str| AccessRule { verbs: list(&["get"]), non_resource_urls: list(&[p]), ..AccessRule::default() };
-        assert!(grants(&paths("/metrics/*"), &path) && grants(&paths("*"), &path) && grants(&paths("/metrics/slis"), &path));
+        let paths =
+            |p: &str| AccessRule { verbs: list(&["get"]), non_resource_urls: list(&[p]), ..AccessRule::default() };
+        assert!(
+            grants(&paths("/metrics/*"), &path) && grants(&paths("*"), &path) && grants(&paths("/metrics/slis"), &path)
+        );
         assert!(!grants(&paths("/metrics"), &path));
     }
 }

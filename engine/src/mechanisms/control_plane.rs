@@ -163,7 +163,10 @@ mod tests {
             ),
             // 1.9 with etcd 3.0, and later ones.
             ("error from server: rpc error: code = 14 desc = etcdserver: request timed out", SURELY),
-            ("E0827 01:00:11.664330       1 leaderelection.go:258] Failed to update lock: etcdserver: request timed out", SURELY),
+            (
+                "E0827 01:00:11.664330       1 leaderelection.go:258] Failed to update lock: etcdserver: request timed out",
+                SURELY,
+            ),
             (
                 "error: rpc error: code = Unavailable desc = etcdserver: request timed out, possibly due to previous leader failure",
                 SURELY,
@@ -173,21 +176,18 @@ mod tests {
                 "ERROR Failure executing: GET at: https://10.96.0.1:443/api/v1/namespaces/shop/pods. Message: Too many requests, please try again later.",
                 SURELY,
             ),
-            (
-                "error: Timeout: request did not complete within the allotted timeout",
-                SURELY,
-            ),
+            ("error: Timeout: request did not complete within the allotted timeout", SURELY),
             // Up to 1.19, and since: it may be a webhook's fault.
-            (
-                "Error creating: Timeout: request did not complete within allowed duration",
-                Some(Said::Perhaps),
-            ),
+            ("Error creating: Timeout: request did not complete within allowed duration", Some(Said::Perhaps)),
             (
                 "Error creating: Timeout: request did not complete within requested timeout - context deadline exceeded",
                 Some(Said::Perhaps),
             ),
             // It passes by itself.
-            ("E1205 03:00:09.333218       1 leaderelection.go:332] error retrieving resource lock redis/lock: etcdserver: leader changed", None),
+            (
+                "E1205 03:00:09.333218       1 leaderelection.go:332] error retrieving resource lock redis/lock: etcdserver: leader changed",
+                None,
+            ),
             (
                 "Waited for 3.19s due to client-side throttling, not priority and fairness, request: GET:https://10.96.0.1:443/apis",
                 None,
