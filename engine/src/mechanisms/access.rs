@@ -41,9 +41,8 @@ static DENIED_PATH: LazyLock<Option<Regex>> = LazyLock::new(|| {
 static DENIED_BY_KUBELET: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"Forbidden \(user=system:serviceaccount:([^:,]+):([^,]+), verb=(\w+), resource=(\w+), subresource(?:\(s\))?=\[?([\w ]+)\]?\)").ok()
 });
-static NO_ROLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"RBAC: \[?((?:cluster)?role)\.rbac\.authorization\.k8s\.io "([^"]+)" not found"#).ok()
-});
+static NO_ROLE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"((?:cluster)?role)\.rbac\.authorization\.k8s\.io "([^"]+)" not found"#).ok());
 
 /// Error lines of a pod that are looked at.
 const LINES: usize = 60;
@@ -61,8 +60,8 @@ struct Call {
     namespace: Option<String>,
     /// The object that was asked for by its name.
     name: Option<String>,
-    /// A role that a binding names and that does not exist.
-    lacking: Option<(String, String)>,
+    /// Roles that bindings name and that do not exist: a Role, which only its own namespace can mean, before a ClusterRole.
+    lacking: Vec<(String, String)>,
 }
 
 fn read(line: &str) -> Option<Call> {
@@ -70,7 +69,9 @@ fn read(line: &str) -> Option<Call> {
     let text = line.replace("\\\"", "\"");
     let captured = |re: &'static LazyLock<Option<Regex>>| re.as_ref().and_then(|r| r.captures(&text));
     let account = |ns: &str, name: &str| ObjectRef::new("ServiceAccount", ns, name);
-    let lacking = captured(&NO_ROLE).map(|m| (m[1].to_owned(), m[2].to_owned()));
+    let mut lacking: Vec<(String, String)> =
+        NO_ROLE.iter().flat_map(|r| r.captures_iter(&text)).map(|m| (m[1].to_owned(), m[2].to_owned())).collect();
+    lacking.sort_by(|a, b| b.0.cmp(&a.0));
     let word = |m: Option<regex::Match>| m.map(|m| m.as_str().to_owned());
     if let Some(c) = captured(&DENIED) {
         return Some(Call {
@@ -246,7 +247,7 @@ fn root(
     if let Some(t) = taken {
         return t.object.clone();
     }
-    if let Some((kind, name)) = &call.lacking {
+    if let Some((kind, name)) = call.lacking.first() {
         let kind = if kind == "role" { "Role" } else { "ClusterRole" };
         return ObjectRef::new(kind, call.namespace.as_deref().unwrap_or(call.account.ns()), name);
     }
@@ -328,6 +329,7 @@ mod tests {
 
     #[test]
     fn forbidden_calls_are_read_in_the_forms_of_all_versions() {
+        let lost = ("clusterrole".to_owned(), "texts-nosuch".to_owned());
         let watcher = |resource, group, namespace| of("shop/watcher", "list", resource, Some(group), namespace);
         for (text, want) in [
             // 1.9 and 1.10: the resource without quotes, its group after a dot.
@@ -355,9 +357,35 @@ mod tests {
             (
                 r#"pods is forbidden: User "system:serviceaccount:shop:watcher" cannot list resource "pods" in API group "" in the namespace "shop": RBAC: role.rbac.authorization.k8s.io "watcher" not found"#,
                 Some(Call {
-                    lacking: Some(("role".to_owned(), "watcher".to_owned())),
+                    lacking: vec![("role".to_owned(), "watcher".to_owned())],
                     ..watcher("pods", "", Some("shop"))
                 }),
+            ),
+            // 1.34: of one object, of a part of it, of a path; with what bindings name and does not exist.
+            (
+                r#"Error from server (Forbidden): deployments.apps "cart" is forbidden: User "system:serviceaccount:texts:watcher" cannot get resource "deployments" in API group "apps" in the namespace "texts": RBAC: [clusterrole.rbac.authorization.k8s.io "texts-nosuch" not found, role.rbac.authorization.k8s.io "nosuch" not found]"#,
+                Some(Call {
+                    name: Some("cart".to_owned()),
+                    lacking: vec![("role".to_owned(), "nosuch".to_owned()), lost.clone()],
+                    ..of("texts/watcher", "get", "deployments", Some("apps"), Some("texts"))
+                }),
+            ),
+            (
+                r#"Error from server (Forbidden): nodes "tapio-node" is forbidden: User "system:serviceaccount:texts:watcher" cannot get resource "nodes/proxy" in API group "" at the cluster scope: RBAC: clusterrole.rbac.authorization.k8s.io "texts-nosuch" not found"#,
+                Some(Call {
+                    name: Some("tapio-node".to_owned()),
+                    lacking: vec![lost.clone()],
+                    ..of("texts/watcher", "get", "nodes/proxy", Some(""), None)
+                }),
+            ),
+            (
+                r#"Error from server (Forbidden): forbidden: User "system:serviceaccount:texts:watcher" cannot get path "/metrics": RBAC: clusterrole.rbac.authorization.k8s.io "texts-nosuch" not found"#,
+                Some(Call { lacking: vec![lost.clone()], ..of("texts/watcher", "get", "/metrics", None, None) }),
+            ),
+            // A kubelet of 1.34: one right of several would do.
+            (
+                r#"E1121 18:23:09.1 1 scraper.go:149] "Failed to scrape" err="403 Forbidden: Forbidden (user=system:serviceaccount:texts:watcher, verb=get, resource=nodes, subresource(s)=[pods proxy])""#,
+                Some(of("texts/watcher", "get", "nodes/pods", Some(""), None)),
             ),
             // A kubelet up to 1.31.
             (

@@ -49,7 +49,7 @@ const BODY: &str = "Too many requests, please try again later.";
 enum Said {
     /// It refuses or delays.
     Overload,
-    /// It, or a webhook behind it, delays.
+    /// It delays, or a webhook behind it, or the network before it.
     Perhaps,
 }
 
@@ -64,7 +64,10 @@ fn said(text: &str) -> Option<Said> {
     if class == Class::ApiOverload || WORDS.iter().any(|w| text.contains(w)) || text.contains(BODY) && api() {
         return Some(Said::Overload);
     }
-    OF_A_CHANGE.iter().any(|w| text.contains(w)).then_some(Said::Perhaps)
+    // A client that waited in vain does not know for whom.
+    let waited = ["Client.Timeout exceeded while awaiting headers", ": context deadline exceeded"];
+    let in_vain = ["/api/v1/", "/apis/"].iter().any(|w| text.contains(w)) && waited.iter().any(|w| text.contains(w));
+    (in_vain || OF_A_CHANGE.iter().any(|w| text.contains(w))).then_some(Said::Perhaps)
 }
 
 /// One who was told so: a workload, or a component that writes events.
@@ -183,6 +186,23 @@ mod tests {
                 "Error creating: Timeout: request did not complete within requested timeout - context deadline exceeded",
                 Some(Said::Perhaps),
             ),
+            // 1.34, while etcd stands still: told by the server, and by clients that stopped waiting.
+            (
+                r#"E1121 18:27:55.938737    9199 controller.go:195] "Failed to update lease" err="the server was unable to return a response in the time allotted, but may still be processing the request (put leases.coordination.k8s.io apiserver-wlv32tlttr4jl3gtroqexyxapa)""#,
+                SURELY,
+            ),
+            (
+                r#"E1121 18:27:37.061536   15089 leaderelection.go:441] Failed to update lock optimistically: Put "https://127.0.0.1:16443/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler?timeout=3s": net/http: request canceled (Client.Timeout exceeded while awaiting headers), falling back to slow path"#,
+                Some(Said::Perhaps),
+            ),
+            (
+                r#"E1121 18:27:43.065529   15089 leaderelection.go:316] error retrieving resource lock kube-system/kube-scheduler: Get "https://127.0.0.1:16443/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler?timeout=3s": context deadline exceeded"#,
+                Some(Said::Perhaps),
+            ),
+            (
+                "E1121 18:27:40.064600   15089 leaderelection.go:448] error retrieving resource lock kube-system/kube-scheduler: client rate limiter Wait returned an error: context deadline exceeded",
+                None,
+            ),
             // It passes by itself.
             (
                 "E1205 03:00:09.333218       1 leaderelection.go:332] error retrieving resource lock redis/lock: etcdserver: leader changed",
@@ -190,10 +210,6 @@ mod tests {
             ),
             (
                 "Waited for 3.19s due to client-side throttling, not priority and fairness, request: GET:https://10.96.0.1:443/apis",
-                None,
-            ),
-            (
-                "E0302 10:00:41.1 1 leaderelection.go:436] error: client rate limiter Wait returned an error: context deadline exceeded",
                 None,
             ),
             ("Error creating: pods \"cart-1\" is forbidden: exceeded quota", None),

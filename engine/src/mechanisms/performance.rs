@@ -3,6 +3,8 @@
 //!
 //! A callee that is slow makes its callers slow, not the other way. So those count that are slow without a slow callee.
 
+mod retries;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapio_core::answer::Evidence;
@@ -31,6 +33,14 @@ manual! {
     /// Refuted by: it is throttled at its limit (then the limit is the cause); it is not slow.
     /// Do: find what costs the time; give it more CPU or more replicas.
     "cpu-saturated": Documented [Alert];
+    /// Retries keep a workload overloaded, after what began it has gone.
+    ///
+    /// Required: nothing else explains the alerts; an alert that the requests of the workload at least doubled, and one that
+    /// it is slow or fails; and several lines in its callers' logs that they try again to reach it.
+    /// Supports: several callers; four times its requests.
+    /// Refuted by: the requests of those who call it rose, too (then there is more demand).
+    /// Do: make callers wait longer between attempts, with fewer of them and a budget; shed load until the queue is empty.
+    "retry-storm": Documented [Alert];
     /// The traffic of one workload is delayed, that of its node is not.
     ///
     /// Required: one workload is slow while nothing that it calls is; or its packets rise while its requests do not,
@@ -177,9 +187,18 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     }
     let load = Load::of(view);
     let calls = calls(view, &load);
+    let storms = retries::storms(view, &load);
+    // What is slow because it is asked again and again has no trouble of its own.
+    let again: BTreeSet<ObjectRef> = storms.iter().filter(|h| !h.is_refuted()).map(|h| h.root.clone()).collect();
+    out.extend(storms);
+    let from = out.len();
     let lossy = packet_loss(view, &load, out);
     let busy = busy(view, &load, &calls, out);
     delays(view, &load, &calls, &busy, lossy, out);
+    for h in &mut out[from..] {
+        let storm = again.contains(&h.root);
+        *h = h.clone().unless("its callers try again and again", storm);
+    }
 }
 
 /// Whom each workload with alerts calls: by addresses in its environment and errors, and by the routes that it reads.

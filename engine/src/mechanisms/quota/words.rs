@@ -111,6 +111,17 @@ mod tests {
                 "Error creating: pods \"kube-proxy-\" is forbidden: no providers available to validate pod request",
                 Some(Security::Account),
             ),
+            // 1.34, of a level without and with a version.
+            (
+                "Error creating: pods \"d3-887bbb8f-btz5w\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"busybox\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"busybox\" must set securityContext.capabilities.drop=[\"ALL\"])",
+                Some(Security::Namespace),
+            ),
+            (
+                "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true), privileged (container \"c\" must not set securityContext.privileged=true)",
+                Some(Security::Namespace),
+            ),
+            // A warning refuses nothing.
+            ("Warning: would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false", None),
             ("Error creating: pods \"cart-7d4f\" is forbidden: exceeded quota: room", None),
         ] {
             assert_eq!(security(text), want, "{text}");
@@ -137,6 +148,37 @@ mod tests {
                 "mspinapp.kb.io",
                 true,
             ),
+            // 1.34: no Service, too slow, an error of its own, another's answer, a certificate that nobody knows.
+            (
+                "Internal error occurred: failed calling webhook \"missing.texts.example\": failed to call webhook: Post \"https://nosuch.texts.svc:443/say?timeout=3s\": service \"nosuch\" not found",
+                "missing.texts.example",
+                true,
+            ),
+            (
+                "Internal error occurred: failed calling webhook \"slow.texts.example\": failed to call webhook: Post \"https://10.250.0.1:9443/slow?timeout=3s\": context deadline exceeded",
+                "slow.texts.example",
+                true,
+            ),
+            (
+                "Internal error occurred: failed calling webhook \"e500.texts.example\": failed to call webhook: an error on the server (\"boom\") has prevented the request from succeeding",
+                "e500.texts.example",
+                true,
+            ),
+            (
+                "Internal error occurred: failed calling webhook \"baduid.texts.example\": received invalid webhook response: expected response.uid=\"3523a4e0-3847-4bff-aa6f-e06e76409f20\", got \"x\"",
+                "baduid.texts.example",
+                true,
+            ),
+            (
+                "Internal error occurred: failed calling webhook \"untrusted.texts.example\": failed to call webhook: Post \"https://10.250.0.1:9443/say?timeout=3s\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                "untrusted.texts.example",
+                true,
+            ),
+            (
+                "Error creating: admission webhook \"say.texts.example\" denied the request: images must come from registry.example",
+                "say.texts.example",
+                false,
+            ),
             // Of a webhook that says no more than no.
             (
                 "Error creating: Internal error occurred: admission webhook \"devops.kubernetes.com\" denied the request without explanation",
@@ -147,5 +189,13 @@ mod tests {
             let c = WEBHOOK.as_ref().unwrap().captures(text).unwrap();
             assert_eq!((&c[1], text.contains(FAILED)), (name, fails), "{text}");
         }
+    }
+
+    #[test]
+    fn a_validating_policy_is_named() {
+        // 1.34; since 1.26 in these words.
+        let text = "(combined from similar events): Error creating: pods \"d2-6f9dfdc6bb-ckpcr\" is forbidden: ValidatingAdmissionPolicy 'no-latest' with binding 'no-latest-texts' denied request: images are named by digest";
+        let c = POLICY.as_ref().unwrap().captures(text).unwrap();
+        assert_eq!(&c[1], "no-latest");
     }
 }
