@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tapio_core::answer::{Evidence, FieldChange};
-use tapio_core::object::{Body, Container, ContainerStatus, Object, ObjectRef, Pod, Terminated};
+use tapio_core::object::{Body, Container, ContainerStatus, DisruptionBudget, Object, ObjectRef, Pod, Terminated};
 use tapio_core::ontology::Relation;
 use tapio_core::time::{SECOND, Time};
 
@@ -192,6 +192,17 @@ impl<'a> View<'a> {
         }
         let alerts = world.alerts.firing(now).filter(|(_, f)| f.urgent).collect();
         View { world, now, pods, services, members, alerts }
+    }
+
+    /// The budgets that mean a pod.
+    pub fn budgets_over(&self, p: &PodFacts) -> impl Iterator<Item = &'a DisruptionBudget> {
+        self.world.in_namespace("PodDisruptionBudget", p.key().ns()).filter_map(|o| match &o.body {
+            Body::Budget(b) => {
+                let means = b.spec.selector.as_ref().is_some_and(|s| s.matches(&p.object.meta.labels));
+                means.then_some(&**b)
+            }
+            _ => None,
+        })
     }
 
     /// Pods of a workload.

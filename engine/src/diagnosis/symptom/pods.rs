@@ -55,7 +55,12 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
                 let says = format!("{name} has no node: {}", shorten(&c.message, 300));
                 // A place was made for it, and those who had it are still leaving.
                 let promised = !p.pod.status.nominated_node_name.is_empty();
-                add(Trouble::Unscheduled, None, says, since, if promised { hold::PROMISED } else { hold::UNSCHEDULED });
+                let hold = match promised {
+                    true => hold::PROMISED,
+                    false if c.message.contains("were unschedulable") && within_budget(view, p) => hold::MAINTENANCE,
+                    false => hold::UNSCHEDULED,
+                };
+                add(Trouble::Unscheduled, None, says, since, hold);
             }
         } else if p.pod.condition("PodScheduled").is_none() && p.pod.status.phase != "Running" {
             let says = format!("{name} waits and no scheduler has looked at it");
@@ -92,6 +97,26 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
             counts_from: Time::MAX,
         });
     }
+}
+
+/// Whether a budget says how many pods of this kind are needed, and as many are there.
+fn within_budget(view: &View, p: &PodFacts) -> bool {
+    view.budgets_over(p).any(|b| b.status.desired_healthy > 0 && b.status.current_healthy >= b.status.desired_healthy)
+}
+
+/// Seconds that the slowest start of another pod of the workload took, from its containers' start to its readiness;
+/// 0 if none is ready. One that became ready much later was not starting all the time.
+fn slowest_start(view: &View, p: &PodFacts) -> i64 {
+    let others = view.pods_of(&p.workload).filter(|o| o.key() != p.key() && o.pod.is_ready());
+    others
+        .filter_map(|o| {
+            let ready = (*o.pod.condition("Ready")?.last_transition_time)?;
+            let started = o.containers.iter().filter(|c| !c.init).filter_map(|c| c.running_since()).max()?;
+            Some(ready.since(started) / SECOND)
+        })
+        .filter(|s| (0..=hold::START / 2).contains(s))
+        .max()
+        .unwrap_or(0)
 }
 
 type Add<'a> = &'a mut dyn FnMut(Trouble, Option<&str>, String, Time, i64);
@@ -237,8 +262,7 @@ fn of_readiness(view: &View, p: &PodFacts, add: Add) {
         .rfind(|n| n.message.starts_with("Readiness") || n.message.starts_with("Startup"))
         .filter(|n| n.last >= since.plus(-60 * SECOND));
     let text = failing.map(|n| format!(": {}", shorten(&n.message, 300))).unwrap_or_default();
-    let hold = if fresh { grace + hold::UNREADY } else { hold::UNREADY };
+    let hold = if fresh { (grace + hold::UNREADY).max(2 * slowest_start(view, p)) } else { hold::UNREADY };
     let who = unready.map_or_else(|| p.key().to_string(), |c| format!("container {} of {}", c.name(), p.key()));
     add(Trouble::Unready, unready.map(|c| c.name()), format!("{who} runs and is not ready{text}"), since, hold);
-    let _ = view;
 }
