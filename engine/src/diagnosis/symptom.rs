@@ -118,8 +118,6 @@ mod hold {
     pub(super) const PROMISED: i64 = 60;
     /// Who drains a node within the budgets lifts the cordon when the work is done.
     pub(super) const MAINTENANCE: i64 = 60;
-    /// Twice the time that other pods of the workload needed, but no longer than this: a start that takes its time.
-    pub(super) const START: i64 = 300;
     /// A node that joins pulls the images of what makes it ready.
     pub(super) const JOIN: i64 = 120;
     /// Init containers may have much to do.

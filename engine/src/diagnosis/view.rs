@@ -7,6 +7,7 @@ use tapio_core::object::{Body, Container, ContainerStatus, DisruptionBudget, Obj
 use tapio_core::ontology::Relation;
 use tapio_core::time::{SECOND, Time};
 
+use super::logs;
 use crate::world::alerts::{Firing, Signal};
 use crate::world::history::{Changed, History, Note};
 use crate::world::{Entry, World, changes};
@@ -97,6 +98,11 @@ impl<'a> PodFacts<'a> {
     /// The container of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerFacts<'a>> {
         self.containers.iter().find(|c| c.name() == name)
+    }
+
+    /// When the last of its containers that are no init containers began to run.
+    pub fn began(&self) -> Option<Time> {
+        self.containers.iter().filter(|c| !c.init).filter_map(ContainerFacts::running_since).max()
     }
 
     /// When it became unready, if it is; from its condition, else since it exists.
@@ -203,6 +209,26 @@ impl<'a> View<'a> {
             }
             _ => None,
         })
+    }
+
+    /// Seconds that the slowest start of another pod of the workload took, from its containers' start to its readiness;
+    /// 0 if none is ready. One that became ready much later was not starting all that time.
+    pub fn slowest_start(&self, p: &PodFacts) -> i64 {
+        let others = self.pods_of(&p.workload).filter(|o| o.key() != p.key() && o.pod.is_ready());
+        let took = others.filter_map(|o| {
+            let ready = (*o.pod.condition("Ready")?.last_transition_time)?;
+            Some(ready.since(o.began()?) / SECOND)
+        });
+        took.filter(|s| (0..=300).contains(s)).max().unwrap_or(0)
+    }
+
+    /// Until when a pod that says nothing may still be starting: on a busy node that takes twice as long as usual.
+    pub fn may_start_until(&self, p: &PodFacts) -> Time {
+        let silent = logs::errors(p, None, 1).is_empty() && p.history().exits.values().all(Vec::is_empty);
+        match p.began().filter(|_| silent) {
+            Some(t) => t.plus((2 * self.slowest_start(p) + 8) * SECOND),
+            None => p.created(),
+        }
     }
 
     /// Pods of a workload.

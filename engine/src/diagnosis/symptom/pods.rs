@@ -1,5 +1,6 @@
 //! Pods: no node, no image, no volume, no life, no readiness.
 
+use tapio_core::object::{Body, Endpoint, ObjectRef};
 use tapio_core::time::{SECOND, Time};
 
 use super::{Symptom, Trouble, hold};
@@ -57,7 +58,7 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
                 let promised = !p.pod.status.nominated_node_name.is_empty();
                 let hold = match promised {
                     true => hold::PROMISED,
-                    false if c.message.contains("were unschedulable") && within_budget(view, p) => hold::MAINTENANCE,
+                    false if of_cordons(view, &c.message) && within_budget(view, p) => hold::MAINTENANCE,
                     false => hold::UNSCHEDULED,
                 };
                 add(Trouble::Unscheduled, None, says, since, hold);
@@ -99,24 +100,55 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
     }
 }
 
+/// Whether others have said since that it is ready: then its own word of it was lost.
+fn said_to_be_ready(view: &View, p: &PodFacts) -> bool {
+    counted_as_ready(view, p) || listed_as_ready(view, p)
+}
+
+/// Whether its controller counts as many ready pods as it has running.
+fn counted_as_ready(view: &View, p: &PodFacts) -> bool {
+    let Some(owner) = p.object.meta.controller() else { return false };
+    let entry = view.world.entry(&ObjectRef::new(&owner.kind, p.key().ns(), &owner.name));
+    let Some(entry) = entry.filter(|e| e.updated > p.entry.updated) else { return false };
+    let Some(Body::Workload(w)) = entry.live().map(|o| &o.body) else { return false };
+    let own = |o: &&PodFacts| o.object.meta.controller().is_some_and(|x| x.uid == owner.uid);
+    let running = |o: &&PodFacts| !o.is_leaving() && !o.pod.is_finished() && o.began().is_some();
+    let all = view.pods_of(&p.workload).filter(own).filter(running).count();
+    usize::try_from(w.status.ready_replicas).is_ok_and(|ready| ready > 0 && ready >= all)
+}
+
+/// Whether the endpoints of a Service that lists ready pods only name it.
+fn listed_as_ready(view: &View, p: &PodFacts) -> bool {
+    let services = view.services.values().filter(|s| s.pods.contains(p.key()));
+    let honest: Vec<&str> =
+        services.filter(|s| !s.service.spec.publish_not_ready_addresses).map(|s| s.object.key.name.as_str()).collect();
+    view.world.in_namespace("EndpointSlice", p.key().ns()).any(|o| {
+        let Body::EndpointSlice(slice) = &o.body else { return false };
+        let of = o.meta.labels.get("kubernetes.io/service-name").is_some_and(|s| honest.contains(&s.as_str()));
+        let newer = || view.world.entry(&o.key).is_some_and(|e| e.updated > p.entry.updated);
+        let names = |e: &Endpoint| {
+            let this = e.target_ref.as_ref().is_some_and(|t| t.kind == "Pod" && t.name == p.key().name);
+            this && e.conditions.ready == Some(true)
+        };
+        of && slice.endpoints.iter().any(names) && newer()
+    })
+}
+
+/// Whether the scheduler speaks of cordoned nodes. A cordon is a taint, too, which comes and goes a moment later.
+fn of_cordons(view: &View, message: &str) -> bool {
+    let cordoned = || {
+        let word = |c: &crate::world::history::Changed| c.change.field.contains("unschedulable") && view.age(c.at) < 60;
+        view.world.entries("Node").any(|e| {
+            e.live().and_then(|o| o.as_node()).is_some_and(|n| n.spec.unschedulable)
+                || e.history.changes.iter().any(word)
+        })
+    };
+    message.contains("were unschedulable") || message.contains("had untolerated taint") && cordoned()
+}
+
 /// Whether a budget says how many pods of this kind are needed, and as many are there.
 fn within_budget(view: &View, p: &PodFacts) -> bool {
     view.budgets_over(p).any(|b| b.status.desired_healthy > 0 && b.status.current_healthy >= b.status.desired_healthy)
-}
-
-/// Seconds that the slowest start of another pod of the workload took, from its containers' start to its readiness;
-/// 0 if none is ready. One that became ready much later was not starting all the time.
-fn slowest_start(view: &View, p: &PodFacts) -> i64 {
-    let others = view.pods_of(&p.workload).filter(|o| o.key() != p.key() && o.pod.is_ready());
-    others
-        .filter_map(|o| {
-            let ready = (*o.pod.condition("Ready")?.last_transition_time)?;
-            let started = o.containers.iter().filter(|c| !c.init).filter_map(|c| c.running_since()).max()?;
-            Some(ready.since(started) / SECOND)
-        })
-        .filter(|s| (0..=hold::START / 2).contains(s))
-        .max()
-        .unwrap_or(0)
 }
 
 type Add<'a> = &'a mut dyn FnMut(Trouble, Option<&str>, String, Time, i64);
@@ -234,6 +266,9 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
 
 fn of_readiness(view: &View, p: &PodFacts, add: Add) {
     let Some(since) = p.unready_since() else { return };
+    if said_to_be_ready(view, p) {
+        return;
+    }
     let main: Vec<&ContainerFacts> = p.containers.iter().filter(|c| !c.init).collect();
     let all_run = !main.is_empty() && main.iter().all(|c| c.is_running());
     if !all_run {
@@ -262,7 +297,8 @@ fn of_readiness(view: &View, p: &PodFacts, add: Add) {
         .rfind(|n| n.message.starts_with("Readiness") || n.message.starts_with("Startup"))
         .filter(|n| n.last >= since.plus(-60 * SECOND));
     let text = failing.map(|n| format!(": {}", shorten(&n.message, 300))).unwrap_or_default();
-    let hold = if fresh { (grace + hold::UNREADY).max(2 * slowest_start(view, p)) } else { hold::UNREADY };
+    // A start takes as long as the first tries of its probe, or as that of the others.
+    let hold = if fresh { grace.max(view.slowest_start(p)) + hold::UNREADY } else { hold::UNREADY };
     let who = unready.map_or_else(|| p.key().to_string(), |c| format!("container {} of {}", c.name(), p.key()));
     add(Trouble::Unready, unready.map(|c| c.name()), format!("{who} runs and is not ready{text}"), since, hold);
 }
