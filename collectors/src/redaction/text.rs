@@ -48,13 +48,20 @@ const HARMLESS: [&str; 27] = [
 pub(crate) fn is_denied_name(name: &str) -> bool {
     // Long names are no names; the bound also keeps this linear on hostile text.
     let name = &name.as_bytes()[name.len().saturating_sub(128)..];
-    if name.len() < 3 {
+    let small = |b: u8| b.to_ascii_lowercase();
+    let begins = |two: &[u8]| {
+        let second = small(two[1]).wrapping_sub(b'a');
+        second < 26 && BEGINS[usize::from(small(two[0]))] & (1 << second) != 0
+    };
+    // Names of one word without such a place, which are nearly all, need no more than this.
+    let whole = name.iter().all(u8::is_ascii_alphanumeric);
+    if name.len() < 3 || (whole && !name.windows(2).any(begins)) {
         return false;
     }
     let mut flat = [0u8; 128];
     let mut n = 0;
     for b in name {
-        flat[n] = b.to_ascii_lowercase();
+        flat[n] = small(*b);
         n += usize::from(b.is_ascii_alphanumeric());
     }
     let flat = &flat[..n];
@@ -62,11 +69,7 @@ pub(crate) fn is_denied_name(name: &str) -> bool {
     let tail = name.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(b"");
     let denied = tail.eq_ignore_ascii_case(b"pass")
         || tail.eq_ignore_ascii_case(b"auth")
-        || flat.windows(2).enumerate().any(|(i, two)| {
-            two[1].is_ascii_lowercase()
-                && BEGINS[usize::from(two[0])] & (1 << (two[1] - b'a')) != 0
-                && DENIED.iter().any(|w| flat[i..].starts_with(w))
-        });
+        || flat.windows(2).enumerate().any(|(i, two)| begins(two) && DENIED.iter().any(|w| flat[i..].starts_with(w)));
     denied && !HARMLESS.iter().any(|w| flat.ends_with(w.as_bytes()))
 }
 
