@@ -134,10 +134,13 @@ fn in_one_recording(folder: &Path) -> Result<(), Failed> {
     raises_nothing(longest.events())
 }
 
+/// A check over the folder of stories.
+type Check = fn(&Path) -> Result<(), Failed>;
+
 fn main() {
     let args = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let churn: [(&str, fn(&Path) -> Result<(), Failed>); 2] =
+    let churn: [(&str, Check); 2] =
         [("one_quiet_story_after_another", one_after_another), ("half_an_hour_in_one_recording", in_one_recording)];
     let mut trials: Vec<Trial> = Vec::new();
     for (what, run) in churn {

@@ -31,7 +31,7 @@ fn is_retry(line: &str) -> bool {
 
 /// Workloads in a storm of retries, each as a hypothesis. One whose callers are asked more themselves is refuted.
 pub(super) fn storms(view: &View, load: &Load) -> Vec<Hypothesis> {
-    load.by.iter().filter_map(|(w, _)| storm(view, load, w)).collect()
+    load.by.keys().filter_map(|w| storm(view, load, w)).collect()
 }
 
 fn storm(view: &View, load: &Load, w: &ObjectRef) -> Option<Hypothesis> {
