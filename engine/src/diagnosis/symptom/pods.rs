@@ -1,6 +1,5 @@
 //! Pods: no node, no image, no volume, no life, no readiness.
 
-use tapio_core::object::{Body, Endpoint, ObjectRef};
 use tapio_core::time::{SECOND, Time};
 
 use super::{Symptom, Trouble, hold};
@@ -98,40 +97,6 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
             counts_from: Time::MAX,
         });
     }
-}
-
-/// Whether others have said since that it is ready: then its own word of it was lost.
-fn said_to_be_ready(view: &View, p: &PodFacts) -> bool {
-    counted_as_ready(view, p) || listed_as_ready(view, p)
-}
-
-/// Whether its controller counts as many ready pods as it has running.
-fn counted_as_ready(view: &View, p: &PodFacts) -> bool {
-    let Some(owner) = p.object.meta.controller() else { return false };
-    let entry = view.world.entry(&ObjectRef::new(&owner.kind, p.key().ns(), &owner.name));
-    let Some(entry) = entry.filter(|e| e.updated > p.entry.updated) else { return false };
-    let Some(Body::Workload(w)) = entry.live().map(|o| &o.body) else { return false };
-    let own = |o: &&PodFacts| o.object.meta.controller().is_some_and(|x| x.uid == owner.uid);
-    let running = |o: &&PodFacts| !o.is_leaving() && !o.pod.is_finished() && o.began().is_some();
-    let all = view.pods_of(&p.workload).filter(own).filter(running).count();
-    usize::try_from(w.status.ready_replicas).is_ok_and(|ready| ready > 0 && ready >= all)
-}
-
-/// Whether the endpoints of a Service that lists ready pods only name it.
-fn listed_as_ready(view: &View, p: &PodFacts) -> bool {
-    let services = view.services.values().filter(|s| s.pods.contains(p.key()));
-    let honest: Vec<&str> =
-        services.filter(|s| !s.service.spec.publish_not_ready_addresses).map(|s| s.object.key.name.as_str()).collect();
-    view.world.in_namespace("EndpointSlice", p.key().ns()).any(|o| {
-        let Body::EndpointSlice(slice) = &o.body else { return false };
-        let of = o.meta.labels.get("kubernetes.io/service-name").is_some_and(|s| honest.contains(&s.as_str()));
-        let newer = || view.world.entry(&o.key).is_some_and(|e| e.updated > p.entry.updated);
-        let names = |e: &Endpoint| {
-            let this = e.target_ref.as_ref().is_some_and(|t| t.kind == "Pod" && t.name == p.key().name);
-            this && e.conditions.ready == Some(true)
-        };
-        of && slice.endpoints.iter().any(names) && newer()
-    })
 }
 
 /// Whether the scheduler speaks of cordoned nodes. A cordon is a taint, too, which comes and goes a moment later.
@@ -266,7 +231,8 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
 
 fn of_readiness(view: &View, p: &PodFacts, add: Add) {
     let Some(since) = p.unready_since() else { return };
-    if said_to_be_ready(view, p) {
+    // Its own word that it is ready may have been lost.
+    if view.ready_since(p).is_some() {
         return;
     }
     let main: Vec<&ContainerFacts> = p.containers.iter().filter(|c| !c.init).collect();
