@@ -7,6 +7,7 @@
 use std::io::BufRead;
 
 use crate::input::next_line;
+use crate::json::until;
 
 /// Bounds for one document.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +110,7 @@ impl Open {
                     continue;
                 }
                 let rest = &chunk[i..];
-                let n = rest.iter().position(|b| matches!(b, b'"' | b'\\' | b'\n')).unwrap_or(rest.len());
+                let n = until(rest, [b'"', b'\\', b'\n']).unwrap_or(rest.len());
                 if self.stack.len() == 1 && self.key.len() < 16 {
                     self.key.extend_from_slice(&rest[..n.min(16)]);
                 }
@@ -131,6 +132,9 @@ impl Open {
                 b' ' | b'\t' | b'\r' => {
                     self.line_start = false;
                     i += 1;
+                    while chunk.get(i) == Some(&b' ') {
+                        i += 1;
+                    }
                     continue;
                 }
                 b'\n' => {

@@ -134,9 +134,8 @@ fn peek<'a>(mut reader: Box<dyn BufRead + 'a>) -> io::Result<Peeked<'a>> {
             break; // enough, and somebody may be waiting for the first event
         }
     }
-    let again: Box<dyn BufRead + 'a> =
-        Box::new(BufReader::with_capacity(BUFFER, io::Cursor::new(head.clone()).chain(reader)));
-    Ok((head, again))
+    let again = io::Cursor::new(head.clone()).chain(reader);
+    Ok((head, Box::new(again)))
 }
 
 fn is_skippable_frame(head: &[u8]) -> bool {

@@ -5,6 +5,7 @@
 mod documents;
 mod dump;
 mod input;
+mod json;
 pub mod manifests;
 mod reader;
 pub mod recording;

@@ -31,23 +31,22 @@ pub(crate) fn raw_event(json: &str, redaction: &Redaction) -> Result<RawEvent, S
 
 /// The event of a watch line; `None` for a bookmark before any time is known. `last`: time of the line before.
 pub(crate) fn watch_line(
-    ts: Option<&RawValue>,
-    event_type: Option<&RawValue>,
-    object: Option<&RawValue>,
+    ts: Option<&str>,
+    event_type: Option<&str>,
+    object: Option<&str>,
     last: Option<Time>,
     redaction: &Redaction,
 ) -> Result<Option<RawEvent>, String> {
-    let text =
-        |raw: Option<&RawValue>| raw.and_then(|r| serde_json::from_str::<String>(r.get()).ok()).unwrap_or_default();
+    let text = |raw: Option<&str>| raw.and_then(|r| serde_json::from_str::<String>(r).ok()).unwrap_or_default();
     let ts = match ts {
         Some(raw) => {
-            let t: String = serde_json::from_str(raw.get())
+            let t: String = serde_json::from_str(raw)
                 .map_err(|_| "`ts` is not a text; expected an RFC 3339 time with a zone".to_owned())?;
             Some(Time::parse(&t).map_err(|e| e.to_string())?)
         }
         None => None,
     };
-    let object = object.map_or("null", RawValue::get);
+    let object = object.unwrap_or("null");
     let word = text(event_type);
     let event = |kind: &str, timestamp: Time, data: Box<RawValue>| RawEvent {
         timestamp,

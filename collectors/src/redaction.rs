@@ -80,7 +80,7 @@ impl Redaction {
     /// # Errors
     /// As [`Redaction::object`].
     pub fn payload(&self, json: &str, event_type: &str) -> Result<Box<RawValue>, RedactionError> {
-        let kind = rewrite::member(json, 0, "kind").unwrap_or_default();
+        let kind = crate::json::member(json, 0, "kind").unwrap_or_default();
         let kind = match event_type {
             _ if !kind.is_empty() => kind,
             t if t.starts_with("Secret") => "Secret".to_owned(),

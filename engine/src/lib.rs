@@ -17,6 +17,7 @@ pub mod patterns;
 pub mod processor;
 pub mod project;
 pub mod read;
+mod sieve;
 pub mod world;
 
 pub use processor::{EngineConfig, EventProcessor, Outcome, Stats};

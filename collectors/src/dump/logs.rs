@@ -1,5 +1,6 @@
 //! Logs of containers: their last lines, without colours, without secrets.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 
@@ -78,7 +79,8 @@ impl Lines {
 
     /// Takes a line; `len` bytes long before it was cut to what `bytes` holds.
     fn push(&mut self, bytes: &[u8], len: usize) {
-        let text = String::from_utf8_lossy(bytes.get(..MAX_LINE.min(bytes.len())).unwrap_or(bytes));
+        let bytes = bytes.get(..MAX_LINE.min(bytes.len())).unwrap_or(bytes);
+        let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
         let mut text = match text.bytes().any(|b| b < b' ' && b != b'\t' || b >= 0x7f) {
             true => without_escapes(&text),
             // Nearly all lines.
@@ -126,13 +128,7 @@ pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, t
     }
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     // No more lines are looked at than are kept.
-    let begin = bytes.iter().rposition({
-        let mut left = lines.most_lines;
-        move |b| {
-            left -= usize::from(*b == b'\n' && left > 0);
-            left == 0
-        }
-    });
+    let begin = memchr::memrchr_iter(b'\n', bytes).nth(lines.most_lines - 1);
     let bytes = match begin {
         Some(at) => {
             lines.truncated = true;
@@ -141,8 +137,12 @@ pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, t
         None => bytes,
     };
     if !tail.bytes.is_empty() {
-        for line in bytes.split(|b| *b == b'\n') {
+        let ends = memchr::memchr_iter(b'\n', bytes).chain([bytes.len()]);
+        let mut from = 0;
+        for end in ends {
+            let line = &bytes[from..end];
             lines.push(line.strip_suffix(b"\r").unwrap_or(line), line.len());
+            from = end + 1;
         }
     }
     lines.emit(out, moment, &of)

@@ -1,56 +1,32 @@
-//! What kind of thing a JSON document is: read in one pass, nothing copied, no type assumed.
+//! What kind of thing a JSON document is: walked in one pass, nothing copied, no type assumed.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tapio_core::time::Time;
 
-/// The members that tell documents apart, each as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Shape<'a> {
-    #[serde(borrow)]
-    pub(super) timestamp: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) ts: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    pub(super) event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) source: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) object: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) alerts: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) kind: Option<&'a RawValue>,
-    #[serde(borrow, rename = "apiVersion")]
-    pub(super) api_version: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) labels: Option<&'a RawValue>,
-    #[serde(borrow, rename = "startsAt")]
-    pub(super) starts_at: Option<&'a RawValue>,
-    #[serde(borrow, rename = "activeAt")]
-    pub(super) active_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) collected_at: Option<&'a RawValue>,
-}
+use crate::json::{Members, decoded};
 
-/// The names in an object's metadata.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Names<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    namespace: Option<&'a RawValue>,
-    #[serde(borrow, rename = "resourceVersion")]
-    resource_version: Option<&'a RawValue>,
+/// The members that tell documents apart, each as it is written; `null` is none.
+#[derive(Default)]
+pub(super) struct Shape<'a> {
+    pub(super) timestamp: Option<&'a str>,
+    pub(super) ts: Option<&'a str>,
+    pub(super) event_type: Option<&'a str>,
+    pub(super) source: Option<&'a str>,
+    pub(super) object: Option<&'a str>,
+    pub(super) data: Option<&'a str>,
+    pub(super) alerts: Option<&'a str>,
+    pub(super) metadata: Option<&'a str>,
+    pub(super) kind: Option<&'a str>,
+    pub(super) api_version: Option<&'a str>,
+    pub(super) labels: Option<&'a str>,
+    pub(super) starts_at: Option<&'a str>,
+    pub(super) active_at: Option<&'a str>,
+    pub(super) collected_at: Option<&'a str>,
 }
 
 /// Name, namespace and version of an object.
+#[derive(Default)]
 pub(super) struct Identity {
     pub(super) name: String,
     pub(super) namespace: String,
@@ -58,15 +34,91 @@ pub(super) struct Identity {
 }
 
 /// The text of a member, `""` where it is none.
-pub(super) fn text(raw: Option<&RawValue>) -> String {
-    raw.and_then(|r| serde_json::from_str(r.get()).ok()).unwrap_or_default()
+pub(super) fn text(raw: Option<&str>) -> String {
+    let Some(raw) = raw else { return String::new() };
+    match raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')) {
+        Some(plain) if plain.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') => plain.to_owned(),
+        _ => serde_json::from_str(raw).unwrap_or_default(),
+    }
 }
 
-impl Shape<'_> {
+/// What is wrong with a text that was taken for JSON.
+pub(super) fn wrong(json: &str) -> Option<String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(json).err().map(|e| e.to_string())
+}
+
+impl<'a> Shape<'a> {
+    /// Of a JSON object, whose members' values are not looked into: what is no JSON within them is found by whoever
+    /// takes them ([`wrong`]).
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(super) fn of(json: &'a str) -> Result<Self, String> {
+        let mut shape = Shape::default();
+        let mut members = Members::of(json, 0);
+        while let Some((name, _)) = members.step() {
+            let Some(value) = members.value() else { break };
+            let place = match decoded(name).as_ref() {
+                "timestamp" => &mut shape.timestamp,
+                "ts" => &mut shape.ts,
+                "type" => &mut shape.event_type,
+                "source" => &mut shape.source,
+                "object" => &mut shape.object,
+                "data" => &mut shape.data,
+                "alerts" => &mut shape.alerts,
+                "metadata" => &mut shape.metadata,
+                "kind" => &mut shape.kind,
+                "apiVersion" => &mut shape.api_version,
+                "labels" => &mut shape.labels,
+                "startsAt" => &mut shape.starts_at,
+                "activeAt" => &mut shape.active_at,
+                "collected_at" => &mut shape.collected_at,
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(format!("duplicate field `{name}`"));
+            }
+        }
+        if !members.is_over() {
+            return Err(wrong(json).unwrap_or_else(|| "expected an object".to_owned()));
+        }
+        for place in [
+            &mut shape.timestamp,
+            &mut shape.ts,
+            &mut shape.event_type,
+            &mut shape.source,
+            &mut shape.object,
+            &mut shape.data,
+            &mut shape.alerts,
+            &mut shape.metadata,
+            &mut shape.kind,
+            &mut shape.api_version,
+            &mut shape.labels,
+            &mut shape.starts_at,
+            &mut shape.active_at,
+            &mut shape.collected_at,
+        ] {
+            if *place == Some("null") {
+                *place = None;
+            }
+        }
+        Ok(shape)
+    }
+
     /// Name, namespace and version from `metadata`.
     pub(super) fn identity(&self) -> Identity {
-        let names: Names<'_> = self.metadata.and_then(|m| serde_json::from_str(m.get()).ok()).unwrap_or_default();
-        Identity { name: text(names.name), namespace: text(names.namespace), version: text(names.resource_version) }
+        let mut id = Identity::default();
+        let mut members = Members::of(self.metadata.unwrap_or_default(), 0);
+        while let Some((name, _)) = members.step() {
+            let Some(value) = members.value() else { break };
+            match decoded(name).as_ref() {
+                "name" => id.name = text(Some(value)),
+                "namespace" => id.namespace = text(Some(value)),
+                "resourceVersion" => id.version = text(Some(value)),
+                _ => {}
+            }
+        }
+        id
     }
 
     /// Whether it is a line of a watch.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tapio_core::time::Time;
 
 use super::moment::Moment;
-use super::shape::{Shape, collected_at, text};
+use super::shape::{Shape, collected_at, text, wrong};
 use super::{folder_of, logs, plain_name, unreadable};
 use crate::documents::{Limits, Piece, scan};
 use crate::reader::{Output, Stopped};
@@ -95,13 +95,17 @@ impl<'a> Taker<'a> {
                 return Ok(None);
             }
         };
-        match serde_json::from_str::<Shape<'_>>(json) {
+        match Shape::of(json) {
             Ok(shape) => Ok(Some((json, shape))),
-            Err(e) => {
-                self.dead(line, format!("not a JSON object as expected: {e}"), bytes)?;
+            Err(why) => {
+                self.no_json(line, &why, json)?;
                 Ok(None)
             }
         }
+    }
+
+    fn no_json(&self, line: u64, why: &str, json: &str) -> Result<(), Stopped> {
+        self.dead(line, format!("not a JSON object as expected: {why}"), json.as_bytes())
     }
 
     /// A document that is no list with items.
@@ -124,6 +128,9 @@ impl<'a> Taker<'a> {
 
     /// What has no kind: watch lines, RawEvents, alerts, `meta.json` under another name.
     fn other(&mut self, line: u64, json: &str, shape: &Shape<'_>) -> Result<(), Stopped> {
+        if let Some(why) = wrong(json) {
+            return self.no_json(line, &why, json);
+        }
         if shape.is_watch() {
             self.used = true;
             return self.watch(line, json, shape);
@@ -144,11 +151,11 @@ impl<'a> Taker<'a> {
         }
         if let Some(inner) = shape.alerts.or(shape.data) {
             // `{"data":[…]}`, `{"data":{"alerts":[…]}}`, `{"alerts":[…]}`.
-            let of_data = serde_json::from_str::<Shape<'_>>(inner.get()).ok().and_then(|s| s.alerts);
-            if let Ok(all) = serde_json::from_str::<Vec<&RawValue>>(of_data.unwrap_or(inner).get()) {
+            let of_data = Shape::of(inner).ok().and_then(|s| s.alerts);
+            if let Ok(all) = serde_json::from_str::<Vec<&RawValue>>(of_data.unwrap_or(inner)) {
                 self.used = true;
                 for one in all {
-                    match serde_json::from_str::<Shape<'_>>(one.get()) {
+                    match Shape::of(one.get()) {
                         Ok(s) if s.is_alert() => self.alert(line, one.get())?,
                         _ => self.dead(line, "no alert: expected `labels` and `startsAt`", one.get().as_bytes())?,
                     }
@@ -179,7 +186,7 @@ impl<'a> Taker<'a> {
             self.list.known = true;
             // The list's document up to its items, closed so that it can be read.
             let closed = [head, if head.starts_with(b"[") { b"]" } else { b"]}" }].concat();
-            if let Ok(shape) = serde_json::from_slice::<Shape<'_>>(&closed) {
+            if let Ok(shape) = std::str::from_utf8(&closed).map_err(|e| e.to_string()).and_then(Shape::of) {
                 self.list.kind = text(shape.kind);
                 self.list.api_version = text(shape.api_version);
             }
@@ -212,7 +219,7 @@ impl<'a> Taker<'a> {
     }
 
     fn end_of_list(&mut self, envelope: &[u8]) -> Result<(), Stopped> {
-        if let Ok(shape) = serde_json::from_slice::<Shape<'_>>(envelope) {
+        if let Ok(shape) = std::str::from_utf8(envelope).map_err(|e| e.to_string()).and_then(Shape::of) {
             self.list.kind = text(shape.kind);
             self.list.api_version = text(shape.api_version);
         }
@@ -290,7 +297,13 @@ impl<'a> Taker<'a> {
         }
         let data = match self.out.options.redaction.object_with(json, &kind, &lead) {
             Ok(data) => data,
-            Err(e) => return self.dead(line, self.unusable(&kind, &id.name, e), b""),
+            Err(e) => {
+                return match wrong(json) {
+                    // A letter about a Secret shows nothing of it.
+                    Some(why) => self.no_json(line, &why, if kind == "Secret" { "" } else { json }),
+                    None => self.dead(line, self.unusable(&kind, &id.name, e), b""),
+                };
+            }
         };
         if single {
             self.moment.single(self.out, format!("{kind}/{}/{}", id.namespace, id.name), id.version)?;

@@ -12,8 +12,8 @@ const MAX_FIELDS: usize = 32;
 
 /// The object with the names of the fields that differ from what was applied; none where nothing differs.
 pub(super) fn note_differences(json: &str, kind: &str) -> Option<String> {
-    if !json.contains(APPLIED)
-        || !matches!(kind, "ConfigMap" | "Service" | "NetworkPolicy" | "Deployment" | "StatefulSet" | "DaemonSet")
+    if !matches!(kind, "ConfigMap" | "Service" | "NetworkPolicy" | "Deployment" | "StatefulSet" | "DaemonSet")
+        || !json.contains(APPLIED)
     {
         return None;
     }

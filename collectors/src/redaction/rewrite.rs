@@ -1,10 +1,14 @@
 //! One pass over the JSON text of an object: what must not leave is replaced, spaces between tokens go, every other
 //! byte stays. No tree of values is built.
+//!
+//! What stays is copied in stretches as long as they come: the walker only looks, and copies up to where something
+//! has to go.
 
 use std::borrow::Cow;
 
 use super::text::{LineMask, MASK, is_denied_name, mask};
 use super::{Redaction, RedactionError, literal};
+use crate::json::{decoded, end_of_value, member, space, string};
 
 /// Deepest nesting that is followed; serde_json's own limit.
 const MAX_DEPTH: usize = 127;
@@ -40,6 +44,8 @@ enum At {
 pub(super) struct Rewriter<'a> {
     src: &'a str,
     at: usize,
+    /// Up to here the source is in `out`, or left out of it.
+    copied: usize,
     out: String,
     rules: &'a Redaction,
     kind: &'a str,
@@ -48,21 +54,22 @@ pub(super) struct Rewriter<'a> {
 
 impl<'a> Rewriter<'a> {
     pub(super) fn new(src: &'a str, kind: &'a str, rules: &'a Redaction) -> Self {
-        Rewriter { src, at: 0, out: String::with_capacity(src.len()), rules, kind, depth: 0 }
+        Rewriter { src, at: 0, copied: 0, out: String::with_capacity(src.len()), rules, kind, depth: 0 }
     }
 
     /// Rewrites the whole text; `lead` is put in front of the members of the outermost object.
     pub(super) fn run(mut self, lead: &str) -> Result<String, RedactionError> {
-        self.space();
+        self.space()?;
         if self.peek() == Some(b'{') {
             self.object(At::Top, lead)?;
         } else {
             self.value(At::Tree, "")?;
         }
-        self.space();
+        self.space()?;
         if self.at < self.src.len() {
             return Err(RedactionError::NotJson);
         }
+        self.copy(self.at)?;
         Ok(self.out)
     }
 
@@ -70,14 +77,32 @@ impl<'a> Rewriter<'a> {
         self.src.as_bytes().get(self.at).copied()
     }
 
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
+    /// Copies what stays before byte `to`.
+    fn copy(&mut self, to: usize) -> Result<(), RedactionError> {
+        if self.copied < to {
+            self.out.push_str(self.src.get(self.copied..to).ok_or(RedactionError::NotJson)?);
+            self.copied = to;
         }
+        Ok(())
+    }
+
+    /// Leaves out what comes before byte `to`.
+    fn leave_out(&mut self, to: usize) {
+        self.at = to;
+        self.copied = to;
+    }
+
+    /// Leaves spaces out.
+    fn space(&mut self) -> Result<(), RedactionError> {
+        if self.peek().is_some_and(|b| b <= b' ') {
+            self.copy(self.at)?;
+            self.leave_out(space(self.src.as_bytes(), self.at));
+        }
+        Ok(())
     }
 
     fn expect(&mut self, b: u8) -> Result<(), RedactionError> {
-        self.space();
+        self.space()?;
         if self.peek() != Some(b) {
             return Err(RedactionError::NotJson);
         }
@@ -85,23 +110,24 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// A string's text as written, between its quotes.
-    fn raw_string(&mut self) -> Result<&'a str, RedactionError> {
+    /// A string's text as written, between its quotes, and as it is meant.
+    fn next_string(&mut self) -> Result<(&'a str, Cow<'a, str>), RedactionError> {
         self.expect(b'"')?;
         let begin = self.at;
-        let end = end_of_string(self.src.as_bytes(), begin).ok_or(RedactionError::NotJson)?;
+        let (end, escaped) = string(self.src.as_bytes(), begin).ok_or(RedactionError::NotJson)?;
         self.at = end + 1;
-        self.src.get(begin..end).ok_or(RedactionError::NotJson)
+        let raw = self.src.get(begin..end).ok_or(RedactionError::NotJson)?;
+        Ok((raw, if escaped { decoded(raw) } else { Cow::Borrowed(raw) }))
     }
 
     fn value(&mut self, at: At, key: &str) -> Result<(), RedactionError> {
-        self.space();
+        self.space()?;
         match self.peek() {
             Some(b'{') => self.object(at, ""),
             Some(b'[') => self.array(at, key),
             Some(b'"') => {
-                let raw = self.raw_string()?;
-                self.string(at, key, raw)
+                let (raw, text) = self.next_string()?;
+                self.string(at, key, raw, &text)
             }
             Some(_) => {
                 let begin = self.at;
@@ -115,9 +141,13 @@ impl<'a> Rewriter<'a> {
                     return Err(RedactionError::NotJson);
                 }
                 // Numbers under the name of a secret are values of one.
-                let scalar = self.src.get(begin..self.at).ok_or(RedactionError::NotJson)?;
-                let hide = at == At::Blank || (at == At::Literals && is_denied_name(key));
-                self.out.push_str(if hide && scalar != "null" { "\"\"" } else { scalar });
+                if (at == At::Blank || (at == At::Literals && is_denied_name(key)))
+                    && self.src.get(begin..self.at) != Some("null")
+                {
+                    self.copy(begin)?;
+                    self.out.push_str("\"\"");
+                    self.leave_out(self.at);
+                }
                 Ok(())
             }
             None => Err(RedactionError::NotJson),
@@ -131,46 +161,54 @@ impl<'a> Rewriter<'a> {
         }
         let begin = self.at;
         self.expect(b'{')?;
-        self.out.push('{');
-        self.out.push_str(lead);
-        let mut first = lead.is_empty();
-        self.space();
+        self.space()?;
+        if !lead.is_empty() {
+            self.copy(self.at)?;
+            self.out.push_str(lead);
+        }
         if self.peek() == Some(b'}') {
             self.at += 1;
-            self.out.push('}');
             self.depth -= 1;
             return Ok(());
         }
+        if !lead.is_empty() {
+            self.out.push(',');
+        }
         // The name of an `env` entry may stand behind its value.
         let env_name = if at == At::Env { self.member(begin, "name") } else { None };
+        // Whether no member stays so far.
+        let mut first = lead.is_empty();
         loop {
-            self.space();
-            let raw = self.raw_string()?;
-            self.expect(b':')?;
-            let key = decoded(raw);
+            self.space()?;
+            let from = self.at;
+            let (_, key) = self.next_string()?;
             match self.rule(at, &key, begin) {
-                None => self.skip()?,
-                Some(next) => {
+                None => {
+                    self.copy(from)?;
+                    self.pass_value()?;
+                    // With it goes a comma: the one before it, else the one behind it.
                     if !first {
-                        self.out.push(',');
+                        self.out.pop();
+                    } else if self.peek() == Some(b',') {
+                        self.leave_out(self.at + 1);
+                        continue;
                     }
+                }
+                Some(next) => {
                     first = false;
-                    self.out.push('"');
-                    self.out.push_str(raw);
-                    self.out.push_str("\":");
+                    self.expect(b':')?;
                     let name = match (next, &env_name) {
                         (At::Literals, Some(name)) if at == At::Env => name,
                         _ => key.as_ref(),
                     };
                     self.value(next, name)?;
+                    self.space()?;
                 }
             }
-            self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    self.out.push('}');
                     self.depth -= 1;
                     return Ok(());
                 }
@@ -179,27 +217,36 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// Leaves out what stands behind a member's name, up to what follows its value.
+    fn pass_value(&mut self) -> Result<(), RedactionError> {
+        let b = self.src.as_bytes();
+        let colon = space(b, self.at);
+        if b.get(colon) != Some(&b':') {
+            return Err(RedactionError::NotJson);
+        }
+        let end = end_of_value(b, space(b, colon + 1)).ok_or(RedactionError::NotJson)?;
+        self.leave_out(space(b, end));
+        Ok(())
+    }
+
     fn array(&mut self, at: At, key: &str) -> Result<(), RedactionError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(RedactionError::TooDeep);
         }
         self.expect(b'[')?;
-        self.out.push('[');
-        self.space();
+        self.space()?;
         if self.peek() == Some(b']') {
             self.at += 1;
-            self.out.push(']');
             self.depth -= 1;
             return Ok(());
         }
         let mut lines = LineMask::default();
         let mut mask_next = false;
         loop {
-            self.space();
+            self.space()?;
             if matches!(at, At::Lines | At::Args) && self.peek() == Some(b'"') {
-                let raw = self.raw_string()?;
-                let text = decoded(raw);
+                let (raw, text) = self.next_string()?;
                 let changed = if at == At::Lines {
                     lines.line(&text)
                 } else if mask_next && !text.starts_with('-') {
@@ -209,19 +256,15 @@ impl<'a> Rewriter<'a> {
                 };
                 // `--password`, `hunter2` are two elements.
                 mask_next = at == At::Args && text.starts_with('-') && !text.contains('=') && is_denied_name(&text);
-                self.put(raw, changed.as_deref());
+                self.put(raw, changed.as_deref())?;
             } else {
                 self.value(at, key)?;
             }
-            self.space();
+            self.space()?;
             match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.out.push(',');
-                }
+                Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    self.out.push(']');
                     self.depth -= 1;
                     return Ok(());
                 }
@@ -277,47 +320,34 @@ impl<'a> Rewriter<'a> {
         })
     }
 
-    fn string(&mut self, at: At, key: &str, raw: &'a str) -> Result<(), RedactionError> {
+    fn string(&mut self, at: At, key: &str, raw: &'a str, text: &str) -> Result<(), RedactionError> {
         let changed: Option<String> = match at {
             At::Plain | At::FieldSet | At::Managed => None,
             At::Blank => (!raw.is_empty()).then(String::new),
-            At::Literals | At::Env => {
-                let text = decoded(raw);
-                match literal::redact(key, &text, |v| self.rules.hash(v)) {
-                    Cow::Borrowed(_) => None,
-                    Cow::Owned(new) => Some(new),
-                }
-            }
+            At::Literals | At::Env => match literal::redact(key, text, |v| self.rules.hash(v)) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(new) => Some(new),
+            },
             At::Top | At::Tree | At::Annotations | At::Args | At::Lines => {
                 if is_denied_name(key) && may_be_value(raw) {
                     (raw != MASK).then(|| MASK.to_owned())
-                } else if raw.len() < 8 {
+                } else if raw.len() < 8 || is_time(raw) {
                     None
                 } else {
-                    mask(&decoded(raw))
+                    mask(text)
                 }
             }
         };
-        self.put(raw, changed.as_deref());
-        Ok(())
+        self.put(raw, changed.as_deref())
     }
 
-    /// Writes a string: as it was, or the new text.
-    fn put(&mut self, raw: &str, changed: Option<&str>) {
-        match changed {
-            None => {
-                self.out.push('"');
-                self.out.push_str(raw);
-                self.out.push('"');
-            }
-            Some(text) => quote(text, &mut self.out),
+    /// The string that was just passed, `raw` between its quotes, stays or becomes the new text.
+    fn put(&mut self, raw: &str, changed: Option<&str>) -> Result<(), RedactionError> {
+        if let Some(text) = changed {
+            self.copy(self.at - raw.len() - 2)?;
+            quote(text, &mut self.out);
+            self.leave_out(self.at);
         }
-    }
-
-    /// Passes over a value without writing it.
-    fn skip(&mut self) -> Result<(), RedactionError> {
-        self.space();
-        self.at = end_of_value(self.src.as_bytes(), self.at).ok_or(RedactionError::NotJson)?;
         Ok(())
     }
 
@@ -327,104 +357,23 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// The text of the string member `name` of the object that begins at byte `begin`.
-pub(super) fn member(src: &str, begin: usize, name: &str) -> Option<String> {
-    let b = src.as_bytes();
-    let at = member_value(src, begin, name)?;
-    if b.get(at) != Some(&b'"') {
-        return None;
-    }
-    let end = end_of_string(b, at + 1)?;
-    Some(decoded(src.get(at + 1..end)?).into_owned())
-}
-
-/// Where the value of member `name` begins, in the object that begins at byte `begin`.
-pub(super) fn member_value(src: &str, begin: usize, name: &str) -> Option<usize> {
-    let b = src.as_bytes();
-    let space = |mut at: usize| {
-        while matches!(b.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            at += 1;
-        }
-        at
-    };
-    let mut at = space(begin);
-    if b.get(at) != Some(&b'{') {
-        return None;
-    }
-    at += 1;
-    loop {
-        at = space(at);
-        if b.get(at) != Some(&b'"') {
-            return None;
-        }
-        let end = end_of_string(b, at + 1)?;
-        let key = src.get(at + 1..end)?;
-        at = space(end + 1);
-        if b.get(at) != Some(&b':') {
-            return None;
-        }
-        at = space(at + 1);
-        if key == name {
-            return Some(at);
-        }
-        at = space(end_of_value(b, at)?);
-        if b.get(at) != Some(&b',') {
-            return None;
-        }
-        at += 1;
-    }
-}
-
-/// The closing quote of a string whose text begins at `at`.
-fn end_of_string(b: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match b.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-}
-
-/// The byte after the value that begins at `at`.
-fn end_of_value(b: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    loop {
-        match b.get(at)? {
-            b'"' => {
-                at = end_of_string(b, at + 1)? + 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(at),
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            b',' if depth == 0 => return Some(at),
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
-/// A string's text with its escapes resolved.
-fn decoded(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
-    }
-    serde_json::from_str(&format!("\"{raw}\"")).map_or(Cow::Borrowed(raw), Cow::Owned)
-}
-
 fn quote(text: &str, out: &mut String) {
     match serde_json::to_string(text) {
         Ok(q) => out.push_str(&q),
         Err(_) => out.push_str("\"\""),
+    }
+}
+
+/// Whether it is a time as the API writes it, which every object has several of.
+fn is_time(raw: &str) -> bool {
+    let digits = |b: &[u8]| b.iter().all(u8::is_ascii_digit);
+    match raw.as_bytes() {
+        [date @ .., b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z'] => {
+            matches!(date, [year @ .., b'-', o1, o2, b'-', d1, d2]
+                if year.len() == 4 && digits(year) && digits(&[*o1, *o2, *d1, *d2]))
+                && digits(&[*h1, *h2, *m1, *m2, *s1, *s2])
+        }
+        _ => false,
     }
 }
 

@@ -37,6 +37,25 @@ const BEGINS: [u32; 256] = {
     begins
 };
 
+/// Whether one of them may begin with these two.
+fn begins(first: u8, second: u8) -> bool {
+    let second = second.wrapping_sub(b'a');
+    second < 26 && BEGINS[usize::from(first)] & (1 << second) != 0
+}
+
+/// Letters and digits in small, 0 for the rest.
+const SMALL: [u8; 256] = {
+    let mut small = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        if (b as u8).is_ascii_alphanumeric() {
+            small[b] = (b as u8).to_ascii_lowercase();
+        }
+        b += 1;
+    }
+    small
+};
+
 /// Ends of names that speak about a secret without being one (`secretName`, `token_file`, `max_tokens`).
 const HARMLESS: [&str; 27] = [
     "name", "names", "file", "path", "dir", "ref", "refs", "seconds", "secs", "ttl", "type", "count", "length",
@@ -48,20 +67,20 @@ const HARMLESS: [&str; 27] = [
 pub(crate) fn is_denied_name(name: &str) -> bool {
     // Long names are no names; the bound also keeps this linear on hostile text.
     let name = &name.as_bytes()[name.len().saturating_sub(128)..];
-    let small = |b: u8| b.to_ascii_lowercase();
-    let begins = |two: &[u8]| {
-        let second = small(two[1]).wrapping_sub(b'a');
-        second < 26 && BEGINS[usize::from(small(two[0]))] & (1 << second) != 0
-    };
-    // Names of one word without such a place, which are nearly all, need no more than this.
-    let whole = name.iter().all(u8::is_ascii_alphanumeric);
-    if name.len() < 3 || (whole && !name.windows(2).any(begins)) {
+    // Nearly all names have no place where one of the words (or `pass`, `auth`) could begin and need no more than this.
+    let mut last = [0; 2];
+    let begins_somewhere = name.iter().map(|b| SMALL[usize::from(*b)]).filter(|b| *b != 0).any(|b| {
+        let [first, second] = last;
+        last = [second, b];
+        begins(first, second) && DENIED.iter().any(|w| w[..3] == [first, second, b])
+    });
+    if !begins_somewhere {
         return false;
     }
     let mut flat = [0u8; 128];
     let mut n = 0;
     for b in name {
-        flat[n] = small(*b);
+        flat[n] = b.to_ascii_lowercase();
         n += usize::from(b.is_ascii_alphanumeric());
     }
     let flat = &flat[..n];
@@ -69,7 +88,10 @@ pub(crate) fn is_denied_name(name: &str) -> bool {
     let tail = name.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(b"");
     let denied = tail.eq_ignore_ascii_case(b"pass")
         || tail.eq_ignore_ascii_case(b"auth")
-        || flat.windows(2).enumerate().any(|(i, two)| begins(two) && DENIED.iter().any(|w| flat[i..].starts_with(w)));
+        || flat
+            .windows(2)
+            .enumerate()
+            .any(|(i, two)| begins(two[0], two[1]) && DENIED.iter().any(|w| flat[i..].starts_with(w)));
     denied && !HARMLESS.iter().any(|w| flat.ends_with(w.as_bytes()))
 }
 
@@ -112,19 +134,36 @@ const TELLING: [bool; 256] = {
     telling
 };
 
+/// Where something secret may be recognised next.
+fn telling(b: &[u8], mut i: usize) -> Option<usize> {
+    loop {
+        i += b.get(i..)?.iter().position(|b| TELLING[usize::from(*b)])?;
+        let fits = match b[i] {
+            b'-' => b.get(i + 1) == Some(&b'-'),
+            b'b' | b'B' => matches!(b.get(i + 1), Some(b'e' | b'E')),
+            b'J' => i > 1 && b[i - 1] == b'y',
+            _ => true,
+        };
+        if fits {
+            return Some(i);
+        }
+        i += 1;
+    }
+}
+
 /// Masks secrets in one text; `None` when nothing had to change.
 pub(crate) fn mask(text: &str) -> Option<String> {
     let b = text.as_bytes();
     let mut out: Option<String> = None;
     let mut copied = 0;
     let mut i = 0;
-    while let Some(n) = b.get(i..).and_then(|rest| rest.iter().position(|b| TELLING[usize::from(*b)])) {
-        i += n;
+    while let Some(at) = telling(b, i) {
+        i = at;
         let hit = match b[i] {
             b'=' => after_separator(text, i, copied),
             b':' if b.get(i + 1) == Some(&b'/') && b.get(i + 2) == Some(&b'/') => user_info(text, i + 3),
             b':' => after_separator(text, i, copied),
-            b'-' if b.get(i + 1) == Some(&b'-') => {
+            b'-' => {
                 let flag = if i == 0 || b[i - 1] != b'-' { after_flag(text, i) } else { None };
                 flag.or_else(|| key_block(text, i))
             }

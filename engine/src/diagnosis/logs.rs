@@ -1,16 +1,15 @@
 //! Reading logs: which lines are errors, and of what class.
 //!
-//! `patterns` is the table; `sieve` finds out quickly which of them a line can match at all.
+//! `patterns` is the table; a [`Sieve`] finds out quickly which of them a line can match at all.
 
 mod patterns;
-mod sieve;
 
 use std::sync::LazyLock;
 
 pub use self::patterns::Class;
 use self::patterns::{CALM, ERROR_LEVEL, PATTERNS};
-use self::sieve::Sieve;
 use super::view::PodFacts;
+use crate::sieve::Sieve;
 
 /// All patterns: those of the classes, then those of the levels.
 static SIEVE: LazyLock<Sieve> =
@@ -100,12 +99,25 @@ fn scan<'a>(p: &PodFacts<'a>, container: Option<&str>, mut more: impl FnMut(Erro
 
 /// The most telling error line of a container: a known class before any other, newer before older.
 pub fn telling<'a>(p: &PodFacts<'a>, container: Option<&str>) -> Option<ErrorLine<'a>> {
-    let all = errors(p, container, 60);
-    let known = all.iter().find(|e| !matches!(e.class, Class::Other | Class::Panic)).cloned();
-    // The head of a stack says where, not what.
-    let panics = || all.iter().filter(|e| e.class == Class::Panic);
-    let said = panics().find(|e| !e.text.starts_with("goroutine ")).or_else(|| panics().next()).cloned();
-    known.or(said).or_else(|| all.into_iter().next())
+    let (mut known, mut panic, mut any) = (None, None::<ErrorLine<'_>>, None);
+    let mut seen = 0;
+    scan(p, container, |l| {
+        seen += 1;
+        match l.class {
+            Class::Other => {}
+            // The head of a stack says where, not what.
+            Class::Panic if panic.as_ref().is_none_or(|p| p.text.starts_with("goroutine ")) => {
+                if panic.is_none() || !l.text.starts_with("goroutine ") {
+                    panic = Some(l.clone());
+                }
+            }
+            Class::Panic => {}
+            _ => known = Some(l.clone()),
+        }
+        any.get_or_insert(l);
+        known.is_none() && seen < 60
+    });
+    known.or(panic).or(any)
 }
 
 #[cfg(test)]
@@ -149,6 +161,44 @@ mod tests {
             ("server started on port 8080", None),
         ] {
             assert_eq!(class_of(line), want, "{line}");
+        }
+    }
+    #[test]
+    fn the_sieve_finds_what_the_patterns_find_and_nearly_all_of_their_parts_have_words() {
+        let all: Vec<&str> = PATTERNS.iter().map(|(_, p)| *p).chain(ERROR_LEVEL).chain(CALM).collect();
+        let sieve = Sieve::new(all.iter().copied());
+        let without = sieve.without_words();
+        assert!(without.len() <= 4, "{without:#?}");
+        let regexes: Vec<regex::bytes::Regex> = all
+            .iter()
+            .map(|p| regex::bytes::RegexBuilder::new(p).unicode(false).build().unwrap_or_else(|e| panic!("{p}: {e}")))
+            .collect();
+        let lines = [
+            "E0102 12:00:00 failed to watch",
+            "Too Many Connections",
+            "rbac: access denied",
+            "RBAC: access denied",
+            "thread 'main' panicked at src/main.rs",
+            "panic: runtime error",
+            "no panic: here",
+            "dial tcp: lookup x.y on 10.0.0.1:53: i/o timeout",
+            "KeyError: 'STORE'",
+            "variable STORE is not set",
+            "max_connections limit was reached",
+            "errors: 0",
+            "level=INFO ok",
+            "Ünser Port 80 is already in use",
+            "java.io.FileNotFoundException: /x (Permission denied)",
+            "config is invalid",
+            "",
+        ];
+        // Every pattern's own text is a line that comes close to it, too.
+        for line in lines.iter().chain(&all) {
+            let may = sieve.candidates(line);
+            for (i, r) in regexes.iter().enumerate() {
+                let found = may.first(i..i + 1).is_some();
+                assert_eq!(found, r.is_match(line.as_bytes()), "{} on {line}", all[i]);
+            }
         }
     }
 }

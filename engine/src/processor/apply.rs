@@ -318,16 +318,20 @@ impl EventProcessor {
         if self.state.parked.is_empty() || self.waiting.until > now {
             return;
         }
-        let mut due = Vec::new();
+        let mut due: Vec<Vec<Parked>> = Vec::new();
         self.state.parked.retain(|_, list| {
-            due.extend(list.extract_if(.., |p| p.until <= now).map(|p| p.event));
-            !list.is_empty()
+            if list.iter().all(|p| p.until <= now) {
+                due.push(std::mem::take(list));
+                return false;
+            }
+            due.push(list.extract_if(.., |p| p.until <= now).collect());
+            true
         });
         self.waiting = Waiting::of(&self.state.parked);
-        for e in due {
+        for parked in due.into_iter().flatten() {
             self.state.stats.unresolved += 1;
-            let at = e.timestamp;
-            self.settle(e, Resolution::Unknown, at);
+            let at = parked.event.timestamp;
+            self.settle(parked.event, Resolution::Unknown, at);
         }
     }
 

@@ -13,6 +13,8 @@ use tapio_core::id::Id;
 use tapio_core::object::ObjectRef;
 use tapio_core::time::{MINUTE, Time};
 
+use crate::sieve::Sieve;
+
 /// Alerts kept; beyond that new ones are not taken.
 pub const MAX_ALERTS: usize = 10_000;
 /// How long an alert that was not sent again still counts as firing after its announced end.
@@ -45,15 +47,15 @@ pub enum Signal {
 
 /// Signals with their words, the more telling first: a "latency" alert may speak of requests, not the other way.
 const WORDS: &[(Signal, &str)] = &[
-    (Signal::Missing, r"missing|vanished|\babsent\b|no data"),
-    (Signal::Throttling, r"throttl|\bcfs\b|cpu_cfs"),
-    (Signal::Retransmissions, r"retrans|packets? loss|lost packets|packets? (?:were |are )?dropped"),
-    (Signal::Latency, r"latency|\bslow|response time|request duration|\bp(?:50|9\d|999?)\b"),
-    (Signal::Errors, r"error|5xx|success rate|\bfail|unavailable"),
-    (Signal::Requests, r"throughput|\brps\b|\bqps\b|req(?:uest)?s?/s|request rate"),
-    (Signal::Packets, r"\bpps\b|packets|bytes/s|bandwidth|network (?:drop|surge|traffic)|traffic"),
-    (Signal::Cpu, r"\bcpu"),
-    (Signal::Memory, r"memory|\boom"),
+    (Signal::Missing, r"(?i)missing|vanished|\babsent\b|no data"),
+    (Signal::Throttling, r"(?i)throttl|\bcfs\b|cpu_cfs"),
+    (Signal::Retransmissions, r"(?i)retrans|packets? loss|lost packets|packets? (?:were |are )?dropped"),
+    (Signal::Latency, r"(?i)latency|\bslow|response time|request duration|\bp(?:50|9\d|999?)\b"),
+    (Signal::Errors, r"(?i)error|5xx|success rate|\bfail|unavailable"),
+    (Signal::Requests, r"(?i)throughput|\brps\b|\bqps\b|req(?:uest)?s?/s|request rate"),
+    (Signal::Packets, r"(?i)\bpps\b|packets|bytes/s|bandwidth|network (?:drop|surge|traffic)|traffic"),
+    (Signal::Cpu, r"(?i)\bcpu"),
+    (Signal::Memory, r"(?i)memory|\boom"),
 ];
 
 /// A number before and after.
@@ -140,9 +142,7 @@ impl Firing {
     }
 }
 
-static SIGNALS: LazyLock<Vec<(Signal, Regex)>> = LazyLock::new(|| {
-    WORDS.iter().filter_map(|(s, w)| Regex::new(&format!("(?i-u)(?:{w})")).ok().map(|r| (*s, r))).collect()
-});
+static SIGNALS: LazyLock<Sieve> = LazyLock::new(|| Sieve::new(WORDS.iter().map(|(_, w)| *w)));
 
 fn signal_of(words: &str) -> Signal {
     // `HighRequestLatency` is three words.
@@ -155,14 +155,16 @@ fn signal_of(words: &str) -> Signal {
         was_small = c.is_ascii_lowercase();
         apart.push(c);
     }
-    SIGNALS.iter().find(|(_, r)| r.is_match(&apart)).map_or(Signal::Other, |(s, _)| *s)
+    SIGNALS.candidates(&apart).first(0..WORDS.len()).map_or(Signal::Other, |i| WORDS[i].0)
 }
 
 static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)(?:\bp(\d{2,3})[a-z]*[^0-9|]{0,12}?)?(\d+(?:\.\d+)?)\s*[a-z%/µ]*\s*(?:->|=>|→|\bto\b)\s*(?:\w+\s*[=:]\s*)?(\d+(?:\.\d+)?)").ok()
+    // ASCII classes: those of Unicode take longer to be made than the alerts to be read.
+    Regex::new(r"(?:(?-u:\b)[pP]([0-9]{2,3})[a-zA-Z]*[^0-9|]{0,12}?)?([0-9]+(?:\.[0-9]+)?)(?-u:\s)*[a-zA-Z%/µμ]*(?-u:\s)*(?:->|=>|→|(?-u:\b)(?:to|TO)(?-u:\b))(?-u:\s)*(?:[a-zA-Z0-9_]+(?-u:\s)*[=:](?-u:\s)*)?([0-9]+(?:\.[0-9]+)?)").ok()
 });
-static ALONE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?i)\b(?:current(?:ly)?|cur|val|value|is|at)\s*[=:]?\s*(\d+(?:\.\d+)?)").ok());
+static ALONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i-u:\b(?:current(?:ly)?|cur|val|value|is|at)(?-u:\s)*[=:]?(?-u:\s)*([0-9]+(?:\.[0-9]+)?))").ok()
+});
 
 fn measures(words: &str) -> Vec<Measure> {
     let pairs: Vec<Measure> = PAIR

@@ -104,9 +104,10 @@ pub struct LogTail {
     pub lines: Vec<String>,
     /// When they were read.
     pub at: Time,
-    /// Made when it is first asked for: most logs belong to containers that nobody asks about.
+    /// One a line, made when it is first asked for: most logs belong to containers that nobody asks about, and of the
+    /// others most are asked for their newest error.
     #[serde(skip)]
-    classes: OnceLock<Vec<Option<Class>>>,
+    classes: OnceLock<Vec<OnceLock<Option<Class>>>>,
 }
 
 impl LogTail {
@@ -117,8 +118,9 @@ impl LogTail {
 
     /// The lines that speak of an error, newest first, each with its class.
     pub fn errors(&self) -> impl Iterator<Item = (&str, Class)> {
-        let classes = self.classes.get_or_init(|| self.lines.iter().map(|l| class_of(l)).collect());
-        self.lines.iter().zip(classes).rev().filter_map(|(text, class)| Some((text.as_str(), (*class)?)))
+        let classes = self.classes.get_or_init(|| self.lines.iter().map(|_| OnceLock::new()).collect());
+        let class = |(text, class): (&String, &OnceLock<_>)| *class.get_or_init(|| class_of(text));
+        self.lines.iter().zip(classes).rev().filter_map(move |l| Some((l.0.as_str(), class(l)?)))
     }
 }
 
