@@ -2,9 +2,11 @@
 //!
 //! Invariant: nothing leaves this crate that [`redaction`] has not gone over.
 
+pub mod cluster;
 mod documents;
 mod dump;
 mod input;
+mod log_tail;
 pub mod manifests;
 mod reader;
 pub mod recording;
