@@ -409,7 +409,8 @@ impl Follower {
     async fn recover(&mut self, stop: Stop) -> Result<(), Closed> {
         let context = Arc::clone(&self.context);
         let (state, timing) = (&context.state, &context.timing);
-        let again = |fails: u32| context.jittered(backoff(timing.retry, timing.retry_max, fails), &self.name);
+        let name = self.name.clone();
+        let again = |fails: u32| context.jittered(backoff(timing.retry, timing.retry_max, fails), &name);
         let error = match stop {
             Stop::Closed => return Err(Closed),
             Stop::HalfDead => {

@@ -55,7 +55,7 @@ fn emit(lines: LogTail, out: &Output, moment: &mut Moment, of: &Of) -> Result<()
     }
 }
 
-fn tail(out: &Output) -> LogTail {
+fn empty(out: &Output) -> LogTail {
     LogTail::new(out.options.log_tail_lines, out.options.log_tail_bytes)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, t
         return Ok(());
     };
     let mut bytes = &tail.bytes[..];
-    let mut lines = tail(out);
+    let mut lines = empty(out);
     if tail.cut {
         lines.cut();
         // The first line is whole only where a line ended before it.
@@ -106,7 +106,7 @@ pub(super) fn stream(
     reader: &mut dyn BufRead,
 ) -> Result<(), Stopped> {
     let of = of_path(name);
-    let mut lines = tail(out);
+    let mut lines = empty(out);
     let mut buffer = Vec::new();
     let (mut any, mut sections, mut at) = (false, false, 0u64);
     let failed = loop {
@@ -161,7 +161,7 @@ pub(super) fn section(
         return out.dead(origin, Some(line), why.to_owned(), start);
     };
     let end = format!("==== END logs for container {} of pod {}/{} ====", of.container, of.namespace, of.pod);
-    let mut lines = tail(out);
+    let mut lines = empty(out);
     let mut buffer = Vec::new();
     // A failing read comes again for whoever reads on.
     while let Ok(read) = next_line(reader, &mut buffer, MAX_LINE) {
