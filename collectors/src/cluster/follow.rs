@@ -237,6 +237,11 @@ impl Follower {
         if let Some((from, why)) = self.blind.take() {
             context.outlet.gap(format!("watch of {}", self.name), context.server_time(from), why).await?;
         }
+        self.set(ScopeState::Watching);
+        if self.leases.is_some() && self.known.len() > 0 {
+            // From here on renewals are expected.
+            context.pulse.beat();
+        }
         let mut heard = Instant::now();
         let mut any = false;
         loop {
@@ -268,10 +273,7 @@ impl Follower {
                 Line::Whole(line) => self.line(&line).await?,
                 Line::TooLong(n) => self.dead(format!("a line of {n} bytes in the watch of {}", self.name), b"").await?,
             }
-            if self.fails > 0 {
-                self.fails = 0;
-            }
-            self.set(ScopeState::Watching);
+            self.fails = 0;
         }
     }
 

@@ -83,6 +83,17 @@ impl Real {
     }
 
     fn kubectl(&self, arguments: &[&str], input: &str) {
+        // A namespace that is new has no ServiceAccount for a moment, and refuses pods.
+        for _ in 0..20 {
+            if self.try_kubectl(arguments, input) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        panic!("kubectl {arguments:?} does not succeed");
+    }
+
+    fn try_kubectl(&self, arguments: &[&str], input: &str) -> bool {
         use std::io::Write;
         let mut child = std::process::Command::new("kubectl")
             .arg("--kubeconfig")
@@ -93,7 +104,7 @@ impl Real {
             .spawn()
             .expect("kubectl on the PATH");
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "kubectl {arguments:?}");
+        child.wait().unwrap().success()
     }
 }
 
