@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -246,7 +245,7 @@ async fn serve(api: &FakeApi, mut stream: TcpStream) -> std::io::Result<()> {
             if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
             }
-            if stream.read_buf(&mut buffer).await? == 0 {
+            if take(&stream, &mut buffer).await? == 0 {
                 return Ok(());
             }
         };
@@ -259,7 +258,7 @@ async fn serve(api: &FakeApi, mut stream: TcpStream) -> std::io::Result<()> {
         };
         let length: usize = header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
         while buffer.len() < end + length {
-            if stream.read_buf(&mut buffer).await? == 0 {
+            if take(&stream, &mut buffer).await? == 0 {
                 return Ok(());
             }
         }
@@ -331,8 +330,8 @@ async fn answer(
         return match text {
             Some(text) => {
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
-                stream.write_all(head.as_bytes()).await?;
-                stream.write_all(text.as_bytes()).await
+                put(stream, head.as_bytes()).await?;
+                put(stream, text.as_bytes()).await
             }
             None => status(stream, 400, "previous terminated container not found", None).await,
         };
@@ -393,7 +392,7 @@ async fn watch_answer(
     metadata_only: bool,
     fault: Option<Fault>,
 ) -> std::io::Result<()> {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    put(stream, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
     let mut from: u64 = query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
     let secs: u64 = query.get("timeoutSeconds").and_then(|v| v.parse().ok()).unwrap_or(300);
     let end = tokio::time::Instant::now() + Duration::from_secs(secs);
@@ -404,7 +403,7 @@ async fn watch_answer(
     let gone = json!({"kind":"Status","status":"Failure","reason":"Expired","code":410,"message":"too old resource version: 1 (4)"});
     if from < api.store().compacted {
         chunk(stream, &event("ERROR", &gone)).await?;
-        return stream.write_all(b"0\r\n\r\n").await;
+        return put(stream, b"0\r\n\r\n").await;
     }
     let mut sent = 0;
     let bookmark = api.store().bookmark;
@@ -438,7 +437,7 @@ async fn watch_answer(
                 // The half of a line, and then nothing.
                 Some(Fault::Cut) => {
                     chunk_bytes(stream, &line.as_bytes()[..line.len() / 2]).await?;
-                    return stream.shutdown().await;
+                    return Err(std::io::ErrorKind::ConnectionReset.into());
                 }
                 _ => chunk(stream, &line).await?,
             }
@@ -446,9 +445,9 @@ async fn watch_answer(
         match &fault {
             Some(Fault::Gone(n)) if sent >= *n => {
                 chunk(stream, &event("ERROR", &gone)).await?;
-                return stream.write_all(b"0\r\n\r\n").await;
+                return put(stream, b"0\r\n\r\n").await;
             }
-            Some(Fault::Drop(n)) if sent >= *n => return stream.shutdown().await,
+            Some(Fault::Drop(n)) if sent >= *n => return Err(std::io::ErrorKind::ConnectionReset.into()),
             _ => {}
         }
         let pause = bookmark.unwrap_or(Duration::from_secs(60));
@@ -459,7 +458,7 @@ async fn watch_answer(
                 let at = json!({"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion": version.to_string()}});
                 chunk(stream, &event("BOOKMARK", &at)).await?;
             }
-            () = tokio::time::sleep_until(end) => return stream.write_all(b"0\r\n\r\n").await,
+            () = tokio::time::sleep_until(end) => return put(stream, b"0\r\n\r\n").await,
         }
     }
 }
@@ -468,14 +467,43 @@ fn event(word: &str, object: &Value) -> String {
     format!("{}\n", json!({"type": word, "object": object}))
 }
 
+/// Writes all of it.
+async fn put(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what is there; 0 at the end.
+async fn take(stream: &TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        let mut piece = [0; 8_192];
+        match stream.try_read(&mut piece) {
+            Ok(n) => {
+                buffer.extend_from_slice(&piece[..n]);
+                return Ok(n);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 async fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
     chunk_bytes(stream, text.as_bytes()).await
 }
 
 async fn chunk_bytes(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
-    stream.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).await?;
-    stream.write_all(bytes).await?;
-    stream.write_all(b"\r\n").await
+    put(stream, format!("{:x}\r\n", bytes.len()).as_bytes()).await?;
+    put(stream, bytes).await?;
+    put(stream, b"\r\n").await
 }
 
 async fn whole(stream: &mut TcpStream, value: &Value, fault: Option<Fault>) -> std::io::Result<()> {
@@ -484,20 +512,20 @@ async fn whole(stream: &mut TcpStream, value: &Value, fault: Option<Fault>) -> s
     }
     let text = if matches!(fault, Some(Fault::Garbage)) { "{\"items\":[".to_owned() } else { value.to_string() };
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
-    stream.write_all(head.as_bytes()).await?;
+    put(stream, head.as_bytes()).await?;
     match fault {
         Some(Fault::Cut) => {
-            stream.write_all(&text.as_bytes()[..text.len() / 2]).await?;
-            stream.shutdown().await
+            put(stream, &text.as_bytes()[..text.len() / 2]).await?;
+            Err(std::io::ErrorKind::ConnectionReset.into())
         }
         Some(Fault::Slow(millis)) => {
             for piece in text.as_bytes().chunks(200) {
-                stream.write_all(piece).await?;
+                put(stream, piece).await?;
                 tokio::time::sleep(Duration::from_millis(millis)).await;
             }
             Ok(())
         }
-        _ => stream.write_all(text.as_bytes()).await,
+        _ => put(stream, text.as_bytes()).await,
     }
 }
 
@@ -505,6 +533,6 @@ async fn status(stream: &mut TcpStream, code: u16, why: &str, after: Option<u64>
     let body = json!({"kind": "Status", "status": "Failure", "message": why, "code": code}).to_string();
     let after = after.map(|s| format!("Retry-After: {s}\r\n")).unwrap_or_default();
     let head = format!("HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{after}Content-Length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await
+    put(stream, head.as_bytes()).await?;
+    put(stream, body.as_bytes()).await
 }
