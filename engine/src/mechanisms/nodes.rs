@@ -306,7 +306,7 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         let renewed = l.spec.renew_time.or(*l.spec.acquire_time)?;
         let free = l.spec.holder_identity.is_empty();
         // A renewal that nobody could see may have been made.
-        let seen = renewed.max(view.world.blind_until);
+        let seen = view.world.blind_until.map_or(renewed, |t| t.max(renewed));
         let old = view.now.since(seen) > l.spec.lease_duration_seconds.max(15) * SECOND;
         (free || old).then(|| (key, renewed, l.spec.holder_identity.clone()))
     };
