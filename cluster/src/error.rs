@@ -47,7 +47,9 @@ pub enum ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// 401: take new credentials, try again slowly.
-    #[error("the API server refuses the credentials (401): {0}; the token or client certificate has expired or was revoked, log in again")]
+    #[error(
+        "the API server refuses the credentials (401): {0}; the token or client certificate has expired or was revoked, log in again"
+    )]
     Unauthorised(String),
     /// 403: go on without it, say so, try again slowly.
     #[error("not allowed (403): {0}")]
@@ -92,8 +94,13 @@ pub enum ApiError {
     /// Nobody answers, or stopped in the middle: try again, it may be away for long.
     #[error("the API server cannot be reached: {0}")]
     Away(String),
+    /// It took too long: try again, for less where that can be asked for.
+    #[error("the API server cannot be reached: no answer within {} s", .0.as_secs())]
+    Late(Duration),
     /// Its certificate is not trusted, or has expired: nothing helps but people.
-    #[error("the API server's certificate is not accepted: {0}; check certificate-authority in the kubeconfig, the server's certificate, and this machine's clock")]
+    #[error(
+        "the API server's certificate is not accepted: {0}; check certificate-authority in the kubeconfig, the server's certificate, and this machine's clock"
+    )]
     Untrusted(String),
     /// The answer is larger than the caller takes: ask for less.
     #[error("the answer is larger than {limit} bytes")]
@@ -109,7 +116,7 @@ pub enum ApiError {
 impl ApiError {
     /// Whether nobody could be talked to, as opposed to somebody who said no.
     pub fn is_away(&self) -> bool {
-        matches!(self, ApiError::Away(_) | ApiError::Untrusted(_) | ApiError::Unauthorised(_))
+        matches!(self, ApiError::Away(_) | ApiError::Late(_) | ApiError::Untrusted(_) | ApiError::Unauthorised(_))
     }
 }
 

@@ -25,7 +25,7 @@ impl Connection {
     /// The answer to a GET, whole.
     ///
     /// # Errors
-    /// See [`ApiError`]; `Away` also where it takes longer than `limit`.
+    /// See [`ApiError`]; `Late` where it takes longer than `limit`.
     pub async fn get(&self, path: &str, accept: &str, bytes: usize, limit: Duration) -> Result<Bytes, ApiError> {
         self.whole(Method::GET, path, accept, Bytes::new(), bytes, limit).await
     }
@@ -93,7 +93,7 @@ impl Connection {
 }
 
 fn late(limit: Duration) -> ApiError {
-    ApiError::Away(format!("no answer within {} s", limit.as_secs()))
+    ApiError::Late(limit)
 }
 
 /// What a failure below HTTP means.

@@ -50,8 +50,8 @@ pub use config::{ClusterConfig, Timing};
 use context::{Context, Pulse, Sync};
 use follow::Follower;
 use kinds::{Form, Scope};
-use known::{Known, Saved};
 pub use known::{CONSUMER, Memory};
+use known::{Known, Saved};
 use logs::LogDesk;
 use outlet::{Closed, Outlet, Writer};
 pub use outlet::{LogSink, QUEUE, QUEUE_BYTES, Sink};
@@ -152,7 +152,6 @@ impl ClusterCollector {
 
     /// Starts everything and keeps it going; dropping the future ends it.
     async fn collect(&mut self, outlet: &Outlet, register: &Register) -> Result<(), Closed> {
-        let begun = Instant::now();
         let mut scopes = kinds::own(&self.config);
         scopes.extend(found(&self.state, &self.config).await);
         let names: BTreeSet<String> = scopes.iter().map(Scope::name).collect();
@@ -191,7 +190,6 @@ impl ClusterCollector {
         self.tell_listed(outlet, &scopes).await?;
         outlet.release().await?;
         context.sync.open();
-        self.state.set_synced(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         tasks.spawn(feel(Arc::clone(&context)));
         let mut discovery = every(self.timing.discovery);
         let mut memory = every(self.timing.memory);

@@ -60,7 +60,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     session.note(&format!("watching {} at {}, data in {dir}", connection.context(), connection.server()));
     let mut told = Told::new(session, format);
     told.open_before(&live.pipeline().engine().answer().incidents)?;
-    let mut remarks = Remarks { session, begun: Instant::now(), said: false, skewed: 0 };
+    let mut remarks = Remarks { session, begun: Instant::now(), ready: false, said: false, skewed: 0 };
     live.run(&stop, &mut [&mut told, &mut remarks])?;
     let events = usize::try_from(live.events()).unwrap_or(usize::MAX);
     session.note(&format!(
@@ -149,6 +149,8 @@ impl Listener for Told<'_> {
 struct Remarks<'a> {
     session: &'a Session,
     begun: Instant,
+    /// The first lists are in the log; the engine has them at the next time.
+    ready: bool,
     said: bool,
     skewed: i64,
 }
@@ -166,6 +168,9 @@ impl Listener for Remarks<'_> {
             self.session.note(&format!("the API server's clock is {n} s {way} this machine's; its time is used"));
         }
         let Some(millis) = view.state.synced_after_millis().filter(|_| !self.said) else { return Ok(()) };
+        if !std::mem::replace(&mut self.ready, true) {
+            return Ok(());
+        }
         self.said = true;
         let scopes = view.state.scopes();
         let watched = scopes.values().filter(|s| matches!(s, ScopeState::Watching | ScopeState::Listing)).count();

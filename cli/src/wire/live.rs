@@ -101,16 +101,7 @@ impl<'a> Live<'a> {
             // Sent or dropped, it means the same.
             let _ = stopped.await;
         }));
-        Ok(Live {
-            session,
-            pipeline,
-            state,
-            appended,
-            stop: Some(stop),
-            collector,
-            retained: Instant::now(),
-            runtime,
-        })
+        Ok(Live { session, pipeline, state, appended, stop: Some(stop), collector, retained: Instant::now(), runtime })
     }
 
     /// The pipeline.

@@ -283,8 +283,7 @@ impl<'a> Pipeline<'a> {
                 self.keep(out, end > self.told, each)?;
             }
             let secs = if alone { self.session.config.live.checkpoint_secs } else { often.checkpoint_secs };
-            if end - self.saved.1 >= often.checkpoint_events || self.saved.0.elapsed().as_secs() >= secs
-            {
+            if end - self.saved.1 >= often.checkpoint_events || self.saved.0.elapsed().as_secs() >= secs {
                 self.save()?;
             }
         }

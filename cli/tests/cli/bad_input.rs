@@ -99,11 +99,9 @@ fn a_cluster_that_cannot_be_talked_to_is_named_with_a_remedy_and_ends_with_3() {
         (vec!["--kubeconfig", text(&config), "--context", "b"], "no context `b`; it has: a"),
         (vec!["--kubeconfig", text(&config)], "cannot be reached"),
     ] {
-        for command in [
-            vec!["up", "--data-dir", text(&data)],
-            vec!["record", "-o", text(&file)],
-            vec!["check", "cluster"],
-        ] {
+        for command in
+            [vec!["up", "--data-dir", text(&data)], vec!["record", "-o", text(&file)], vec!["check", "cluster"]]
+        {
             run(&[command, arguments.clone()].concat()).failed(3, says);
             // Nothing is left behind of what did not begin.
             assert!(!data.exists() && !file.exists());

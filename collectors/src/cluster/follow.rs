@@ -27,6 +27,8 @@ use super::state::ScopeState;
 
 /// Bytes of a page. Larger ones are asked for again with fewer objects on them.
 const PAGE_BYTES: usize = 16 << 20;
+/// Fewest objects that a page is asked for.
+const SMALL: usize = 2;
 /// Bytes of a line of a watch; an object of etcd has at most some 1.5 MB.
 const LINE_BYTES: usize = 8 << 20;
 /// How often a list is begun again because its pages went stale, before the pause grows.
@@ -169,8 +171,9 @@ impl Follower {
             let state = &self.context.state;
             let body = match state.connection.get(&path, accept, PAGE_BYTES, self.context.timing.request).await {
                 Ok(body) => body,
-                Err(ApiError::TooLarge { .. }) if size > 1 => {
-                    size = (size / 8).max(1);
+                // A page may take long because it is large. Where it is not that, a small one does not come either.
+                Err(ApiError::TooLarge { .. } | ApiError::Late(_)) if size > SMALL => {
+                    size = (size / 8).max(SMALL);
                     continue;
                 }
                 Err(ApiError::Expired(_)) if !token.is_empty() && restarts < RESTARTS => {
@@ -271,7 +274,9 @@ impl Follower {
             }
             match line {
                 Line::Whole(line) => self.line(&line).await?,
-                Line::TooLong(n) => self.dead(format!("a line of {n} bytes in the watch of {}", self.name), b"").await?,
+                Line::TooLong(n) => {
+                    self.dead(format!("a line of {n} bytes in the watch of {}", self.name), b"").await?
+                }
             }
             self.fails = 0;
         }
@@ -451,8 +456,8 @@ impl Follower {
                 context.sync.arrive(&self.name);
                 context.jittered(timing.refused, &self.name)
             }
-            ApiError::Unauthorised(why) | ApiError::Away(why) | ApiError::Untrusted(why) => {
-                state.reach.lose(why.clone(), stamp::now());
+            e if e.is_away() => {
+                state.reach.lose(error.to_string(), stamp::now());
                 if matches!(error, ApiError::Unauthorised(_)) {
                     // Whether it helps, the next attempt shows.
                     let _ = state.connection.renew().await;
@@ -467,7 +472,8 @@ impl Follower {
                 // Not sooner than asked for, and not all at the same moment.
                 *after + again(1)
             }
-            ApiError::Server { .. } | ApiError::Refused { .. } | ApiError::TooLarge { .. } | ApiError::Garbled(_) => {
+            // Failures of the server, answers that cannot be read, requests that it does not understand.
+            _ => {
                 if self.fails > 1 {
                     self.blinded(&error.to_string());
                     self.set(ScopeState::Failing { why: error.to_string() });

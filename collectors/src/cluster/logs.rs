@@ -330,7 +330,9 @@ mod tests {
     use super::*;
 
     fn pod(status: &str) -> String {
-        format!(r#"{{"metadata":{{"name":"p","namespace":"n","uid":"u"}},"spec":{{"nodeName":"w"}},"status":{status}}}"#)
+        format!(
+            r#"{{"metadata":{{"name":"p","namespace":"n","uid":"u"}},"spec":{{"nodeName":"w"}},"status":{status}}}"#
+        )
     }
 
     #[test]

@@ -80,16 +80,27 @@ impl Sink for LogSink {
 
 /// What goes through the queue.
 enum Message {
-    Event { kind: &'static str, metadata: BTreeMap<String, String>, data: Box<RawValue> },
+    Event {
+        kind: &'static str,
+        metadata: BTreeMap<String, String>,
+        data: Box<RawValue>,
+    },
     /// What was missed: what, since when, why.
-    Gap { what: String, from: Time, reason: String },
+    Gap {
+        what: String,
+        from: Time,
+        reason: String,
+    },
     Dead(DeadLetter),
     /// Time stands still from here on.
     Hold,
     /// And goes on.
     Release,
     /// Everything before this is in the sink: keep this with what was known then.
-    Remember { cursor: Position, state: Vec<u8> },
+    Remember {
+        cursor: Position,
+        state: Vec<u8>,
+    },
 }
 
 struct Queued {
@@ -144,7 +155,12 @@ impl Outlet {
     }
 
     /// Says that something was missed since `from`.
-    pub(crate) async fn gap(&self, what: impl Into<String>, from: Time, reason: impl Into<String>) -> Result<(), Closed> {
+    pub(crate) async fn gap(
+        &self,
+        what: impl Into<String>,
+        from: Time,
+        reason: impl Into<String>,
+    ) -> Result<(), Closed> {
         self.put(0, Message::Gap { what: what.into(), from, reason: reason.into() }).await
     }
 
@@ -213,14 +229,19 @@ impl<S: Sink> Writer<S> {
                 Message::Event { kind, metadata, data } => events.push(self.stamped(kind, metadata, data)),
                 Message::Gap { what, from, reason } => {
                     let to = self.now();
-                    let data = json!({"source": source::CLUSTER, "what": what, "from": from, "to": to, "reason": reason});
+                    let data =
+                        json!({"source": source::CLUSTER, "what": what, "from": from, "to": to, "reason": reason});
                     if let Ok(data) = to_raw_value(&data) {
                         events.push(self.stamped("Gap", self.metadata(), data));
                     }
                 }
                 Message::Dead(letter) => letters.push(letter),
                 Message::Hold => self.stamp.hold(self.state.connection.clock_ahead()),
-                Message::Release => self.stamp.release(),
+                Message::Release => {
+                    self.flush(&mut events, &mut letters).await?;
+                    self.stamp.release();
+                    self.state.set_synced();
+                }
                 Message::Remember { cursor, state } => {
                     self.flush(&mut events, &mut letters).await?;
                     // Not worth an end: the log can be read from further back.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tapio_core::time::Time;
 use tokio::sync::watch;
 
-
 /// Since when, and why, nobody answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -29,11 +28,7 @@ pub struct Reach {
 
 impl Reach {
     pub(crate) fn new() -> Self {
-        Reach {
-            lost: watch::channel(None).0,
-            heard: Mutex::new(Instant::now()),
-            suspect: watch::channel(None).0,
-        }
+        Reach { lost: watch::channel(None).0, heard: Mutex::new(Instant::now()), suspect: watch::channel(None).0 }
     }
 
     /// Something was heard.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
 use tapio_cluster::Connection;
@@ -71,6 +72,7 @@ pub struct State {
     scopes: Mutex<BTreeMap<String, ScopeState>>,
     notes: Mutex<VecDeque<String>>,
     last: AtomicU64,
+    begun: Instant,
     synced: AtomicU64,
 }
 
@@ -83,6 +85,7 @@ impl State {
             scopes: Mutex::default(),
             notes: Mutex::default(),
             last: AtomicU64::new(last.0),
+            begun: Instant::now(),
             synced: AtomicU64::new(0),
         }
     }
@@ -138,11 +141,13 @@ impl State {
         Position(self.last.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_synced(&self, millis: u64) {
+    /// The first lists are in the sink.
+    pub(crate) fn set_synced(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.synced.store(millis.max(1), Ordering::Relaxed);
     }
 
-    /// Milliseconds that the first lists took; none while they run.
+    /// Milliseconds until the first lists were in the sink; none while they run.
     pub fn synced_after_millis(&self) -> Option<u64> {
         Some(self.synced.load(Ordering::Relaxed)).filter(|n| *n > 0)
     }

@@ -136,9 +136,7 @@ fn without(kind: &str) -> &'static str {
         "Ingress" | "IngressClass" => "routes from outside",
         "HorizontalPodAutoscaler" => "autoscaling that does not work, and replicas that it changed",
         "PodDisruptionBudget" => "drains that a budget blocks",
-        "ServiceAccount" | "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {
-            "rights that pods lost"
-        }
+        "ServiceAccount" | "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => "rights that pods lost",
         "Lease" => "nodes and control-plane parts that fell silent, before their status says so",
         "PriorityClass" => "pods that others pushed away",
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => "webhooks that refuse or hang",

@@ -13,7 +13,7 @@ use super::place::{Place, Running, config_map};
 type Case = fn(Arc<dyn Place>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Each with its sentence.
-pub const CASES: &[(&str, Case)] = &[
+pub(crate) const CASES: &[(&str, Case)] = &[
     ("an object is told once when it comes, changes and goes", |p| Box::pin(once(p))),
     ("a restart tells what changed and vanished meanwhile, and nothing else", |p| Box::pin(restart(p))),
     ("a list in pages is the same as one in a piece", |p| Box::pin(pages(p))),
@@ -152,10 +152,7 @@ async fn canaries(p: Arc<dyn Place>) {
     p.put(pod.clone());
     p.put(config_map(ns, "c", "CANARY config"));
     let r = Running::synced(&*p).await;
-    r.until("pod and map", |r| {
-        !r.types("Pod", "p").is_empty() && !r.types("ConfigMap", "c").is_empty()
-    })
-    .await;
+    r.until("pod and map", |r| !r.types("Pod", "p").is_empty() && !r.types("ConfigMap", "c").is_empty()).await;
     let told = r.told(Some("Pod"));
     assert!(told[0].2.to_string().contains("8080"), "plain numbers stay");
     p.delete(&pod);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// What goes wrong.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers with a status; seconds of Retry-After.
     Status(u16, &'static str, Option<u64>),
     /// Breaks the answer off in its middle.
@@ -40,10 +40,10 @@ struct Rule {
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub path: String,
-    pub accept: String,
-    pub at: std::time::Instant,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) accept: String,
+    pub(crate) at: std::time::Instant,
 }
 
 #[derive(Default)]
@@ -64,16 +64,16 @@ struct Store {
 
 /// The server.
 #[derive(Clone)]
-pub struct FakeApi {
+pub(crate) struct FakeApi {
     store: Arc<Mutex<Store>>,
     changed: Arc<watch::Sender<u64>>,
     /// Whether it is there; a change ends every connection.
     up: Arc<watch::Sender<bool>>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl FakeApi {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let api = FakeApi {
@@ -108,7 +108,7 @@ impl FakeApi {
     }
 
     /// A kubeconfig for it.
-    pub fn kubeconfig(&self, token_file: &std::path::Path) -> String {
+    pub(crate) fn kubeconfig(&self, token_file: &std::path::Path) -> String {
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: fake\nclusters:\n- name: c\n  cluster: {{server: 'http://{}'}}\ncontexts:\n- name: fake\n  context: {{cluster: c, user: u}}\nusers:\n- name: u\n  user: {{tokenFile: '{}'}}\n",
             self.address,
@@ -117,65 +117,65 @@ impl FakeApi {
     }
 
     /// From now on only this token is accepted.
-    pub fn set_token(&self, token: &str) {
+    pub(crate) fn set_token(&self, token: &str) {
         self.store().token = token.to_owned();
     }
 
     /// Refuses every request for a collection whose path holds this.
-    pub fn refuse(&self, path: &str) {
+    pub(crate) fn refuse(&self, path: &str) {
         self.store().refused.push(path.to_owned());
     }
 
-    pub fn allow_all(&self) {
+    pub(crate) fn allow_all(&self) {
         self.store().refused.clear();
     }
 
-    pub fn set_bookmark(&self, every: Duration) {
+    pub(crate) fn set_bookmark(&self, every: Duration) {
         self.store().bookmark = Some(every);
     }
 
     /// The next `times` requests whose path holds `path` fail; `watch`: only watches, or only lists.
-    pub fn fail(&self, path: &'static str, watch: Option<bool>, fault: Fault, times: usize) {
+    pub(crate) fn fail(&self, path: &'static str, watch: Option<bool>, fault: Fault, times: usize) {
         self.store().rules.push(Rule { path, watch, paged: false, fault, times });
     }
 
     /// The same for pages behind the first.
-    pub fn fail_page(&self, path: &'static str, fault: Fault, times: usize) {
+    pub(crate) fn fail_page(&self, path: &'static str, fault: Fault, times: usize) {
         self.store().rules.push(Rule { path, watch: Some(false), paged: true, fault, times });
     }
 
     /// Ends every connection, and accepts none until it is back.
-    pub fn away(&self) {
+    pub(crate) fn away(&self) {
         self.up.send_replace(false);
     }
 
-    pub fn back(&self) {
+    pub(crate) fn back(&self) {
         self.up.send_replace(true);
     }
 
     /// Ends every connection once.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.away();
         self.back();
     }
 
     /// Forgets all versions up to now.
-    pub fn compact(&self) {
+    pub(crate) fn compact(&self) {
         let mut s = self.store();
         s.compacted = s.version;
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.store().seen.clone()
     }
 
     /// Log of a container (`NS/POD/CONTAINER`, with `/previous` behind for the run before).
-    pub fn log(&self, container: &str, text: &str) {
+    pub(crate) fn log(&self, container: &str, text: &str) {
         self.store().logs.insert(container.to_owned(), text.to_owned());
     }
 
     /// Writes an object: new, or over the one of its name.
-    pub fn put(&self, mut object: Value) {
+    pub(crate) fn put(&self, mut object: Value) {
         let mut s = self.store();
         s.version += 1;
         let version = s.version;
@@ -195,7 +195,7 @@ impl FakeApi {
     }
 
     /// Deletes an object.
-    pub fn delete(&self, like: &Value) {
+    pub(crate) fn delete(&self, like: &Value) {
         let mut s = self.store();
         s.version += 1;
         let version = s.version;
@@ -329,7 +329,8 @@ async fn answer(
         let text = api.store().logs.get(&format!("{}/{}/{container}{previous}", parts[4], parts[6])).cloned();
         return match text {
             Some(text) => {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
                 put(stream, head.as_bytes()).await?;
                 put(stream, text.as_bytes()).await
             }
@@ -532,7 +533,8 @@ async fn whole(stream: &mut TcpStream, value: &Value, fault: Option<Fault>) -> s
 async fn status(stream: &mut TcpStream, code: u16, why: &str, after: Option<u64>) -> std::io::Result<()> {
     let body = json!({"kind": "Status", "status": "Failure", "message": why, "code": code}).to_string();
     let after = after.map(|s| format!("Retry-After: {s}\r\n")).unwrap_or_default();
-    let head = format!("HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{after}Content-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{after}Content-Length: {}\r\n\r\n", body.len());
     put(stream, head.as_bytes()).await?;
     put(stream, body.as_bytes()).await
 }

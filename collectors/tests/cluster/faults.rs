@@ -14,7 +14,7 @@ use super::place::{Fake, MemoryLog, Place, Running, config_map, quick};
 type Case = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Each with its sentence.
-pub const FAULTS: &[(&str, Case)] = &[
+pub(crate) const FAULTS: &[(&str, Case)] = &[
     ("a 410 in the middle of a watch is a list and a gap, and nothing is told twice", || Box::pin(gone())),
     ("a version that the server forgot while it was away is the same", || Box::pin(compacted())),
     ("a page that has expired begins the list again", || Box::pin(expired_page())),
@@ -32,6 +32,8 @@ pub const FAULTS: &[(&str, Case)] = &[
     ("ten thousand Events in a burst all arrive, in order", || Box::pin(burst())),
     ("an object of 1.5 MB passes", || Box::pin(large())),
     ("a full log stops the watches and loses nothing", || Box::pin(full())),
+    ("a quiet watch goes on from its bookmark, whatever was forgotten before", || Box::pin(bookmarks())),
+    ("every request for Secrets asks for metadata and accepts nothing else", || Box::pin(secrets_traffic())),
     ("failing containers' last lines are read, masked, once a run", || Box::pin(logs())),
 ];
 
@@ -186,7 +188,8 @@ async fn busy() {
     f.api.fail("/configmaps", Some(false), Fault::Status(429, "too many requests", Some(2)), 1);
     let r = Running::synced(&f).await;
     assert_eq!(maps(&r, "stays"), ["ObjectAdded"]);
-    let asked: Vec<Instant> = f.api.seen().iter().filter(|s| s.path.contains("/configmaps?limit")).map(|s| s.at).collect();
+    let asked: Vec<Instant> =
+        f.api.seen().iter().filter(|s| s.path.contains("/configmaps?limit")).map(|s| s.at).collect();
     assert_eq!(asked.len(), 2, "one attempt, and one after the pause");
     assert!(asked[1] - asked[0] >= Duration::from_secs(2));
     r.stop().await;
@@ -302,6 +305,7 @@ async fn large() {
     }
     r.stop().await;
     let r = Running::synced(&f).await;
+    r.until("the last of them", |r| !maps(r, "stays").is_empty()).await;
     for i in 0..20 {
         assert_eq!(maps(&r, &format!("l{i}")), ["ObjectAdded"]);
     }
@@ -358,4 +362,41 @@ async fn logs() {
     for e in r.stop().await.events() {
         assert!(!e.data.get().contains("CANARY"));
     }
+}
+
+async fn bookmarks() {
+    let f = fake().await;
+    f.api.set_bookmark(Duration::from_millis(50));
+    let r = Running::synced(&f).await;
+    for i in 0..5 {
+        f.put(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("s{i}"), "namespace": "play"}}),
+        );
+    }
+    r.until("the last Service", |r| !r.types("Service", "s4").is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    f.api.compact();
+    f.api.reset();
+    f.put(config_map("play", "a", "1"));
+    r.until("a", |r| !maps(r, "a").is_empty()).await;
+    assert!(r.gaps().is_empty(), "nothing was missed: {:?}", r.gaps());
+    assert_eq!(r.state.counts.relists.load(Ordering::Relaxed), 0);
+    r.stop().await;
+}
+
+async fn secrets_traffic() {
+    let f = fake().await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "play"}});
+    f.put(secret.clone());
+    f.api.fail("/secrets", Some(true), Fault::Drop(1), 2);
+    let config = ClusterConfig { secrets: true, ..ClusterConfig::default() };
+    let r = Running::synced_with(&f, config, Arc::default()).await;
+    f.delete(&secret);
+    r.until("the deletion", |r| r.types("Secret", "s").len() == 2).await;
+    let seen: Vec<_> = f.api.seen().into_iter().filter(|s| s.path.contains("/secrets")).collect();
+    assert!(seen.len() >= 2);
+    for s in seen {
+        assert!(s.accept.contains("as=PartialObjectMetadata") && !s.accept.contains(','), "{s:?}");
+    }
+    r.stop().await;
 }

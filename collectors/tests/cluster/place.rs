@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::fake_api::FakeApi;
 
 /// An API server with a namespace to play in.
-pub trait Place: Send + Sync {
+pub(crate) trait Place: Send + Sync {
     /// A kubeconfig for it.
     fn kubeconfig(&self) -> PathBuf;
     /// The namespace.
@@ -30,13 +30,13 @@ pub trait Place: Send + Sync {
 }
 
 /// The small one.
-pub struct Fake {
-    pub api: FakeApi,
+pub(crate) struct Fake {
+    pub(crate) api: FakeApi,
     dir: tempfile::TempDir,
 }
 
 impl Fake {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let fake = Fake { api: FakeApi::start().await, dir: tempfile::tempdir().unwrap() };
         fake.write_token("good");
         let kubeconfig = fake.api.kubeconfig(&fake.dir.path().join("token"));
@@ -44,7 +44,7 @@ impl Fake {
         fake
     }
 
-    pub fn write_token(&self, token: &str) {
+    pub(crate) fn write_token(&self, token: &str) {
         std::fs::write(self.dir.path().join("token"), token).unwrap();
     }
 }
@@ -68,13 +68,13 @@ impl Place for Fake {
 }
 
 /// A real one, in a namespace that goes with this.
-pub struct Real {
+pub(crate) struct Real {
     kubeconfig: PathBuf,
     namespace: String,
 }
 
 impl Real {
-    pub fn new(kubeconfig: PathBuf) -> Self {
+    pub(crate) fn new(kubeconfig: PathBuf) -> Self {
         static N: AtomicU64 = AtomicU64::new(0);
         let namespace = format!("tapio-test-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
         let real = Real { kubeconfig, namespace };
@@ -134,18 +134,18 @@ impl Place for Real {
 
 /// A log in memory.
 #[derive(Default)]
-pub struct MemoryLog {
+pub(crate) struct MemoryLog {
     records: Mutex<Vec<RawEvent>>,
-    pub letters: Mutex<Vec<DeadLetter>>,
+    pub(crate) letters: Mutex<Vec<DeadLetter>>,
     checkpoint: Mutex<BTreeMap<String, (Position, u32, Vec<u8>)>>,
     /// Appends that fail before one succeeds.
-    pub failing: AtomicU64,
+    pub(crate) failing: AtomicU64,
     /// Milliseconds that an append takes.
-    pub slow: AtomicU64,
+    pub(crate) slow: AtomicU64,
 }
 
 impl MemoryLog {
-    pub fn events(&self) -> Vec<RawEvent> {
+    pub(crate) fn events(&self) -> Vec<RawEvent> {
         self.records.lock().unwrap().clone()
     }
 }
@@ -225,7 +225,7 @@ impl EventLog for MemoryLog {
 }
 
 /// Short times.
-pub fn quick() -> Timing {
+pub(crate) fn quick() -> Timing {
     let ms = Duration::from_millis;
     Timing {
         watch: Duration::from_secs(60),
@@ -245,9 +245,9 @@ pub fn quick() -> Timing {
 }
 
 /// A collector at work.
-pub struct Running {
-    pub log: Arc<MemoryLog>,
-    pub state: Arc<State>,
+pub(crate) struct Running {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) state: Arc<State>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), LogError>>,
     namespace: String,
@@ -255,7 +255,7 @@ pub struct Running {
 
 impl Running {
     /// Starts one on a log that may hold what an earlier one told.
-    pub async fn start(place: &dyn Place, config: ClusterConfig, timing: Timing, log: Arc<MemoryLog>) -> Self {
+    pub(crate) async fn start(place: &dyn Place, config: ClusterConfig, timing: Timing, log: Arc<MemoryLog>) -> Self {
         let target = Target { kubeconfig: Some(place.kubeconfig()), context: None };
         let connection = Arc::new(Connection::open(target).await.unwrap());
         let memory = Memory::recover(&*log).await.unwrap();
@@ -273,18 +273,18 @@ impl Running {
     }
 
     /// The same with usual settings, when its first lists are there.
-    pub async fn synced(place: &dyn Place) -> Self {
+    pub(crate) async fn synced(place: &dyn Place) -> Self {
         Self::synced_with(place, ClusterConfig::default(), Arc::default()).await
     }
 
-    pub async fn synced_with(place: &dyn Place, config: ClusterConfig, log: Arc<MemoryLog>) -> Self {
+    pub(crate) async fn synced_with(place: &dyn Place, config: ClusterConfig, log: Arc<MemoryLog>) -> Self {
         let running = Self::start(place, config, quick(), log).await;
         running.until("first lists", |r| r.state.synced_after_millis().is_some()).await;
         running
     }
 
     /// Waits for something to become true.
-    pub async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !is(self) {
             assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come; told: {:#?}", self.told(None));
@@ -293,7 +293,7 @@ impl Running {
     }
 
     /// What was told of a kind in the namespace: type, name, version.
-    pub fn told(&self, kind: Option<&str>) -> Vec<(String, String, Value)> {
+    pub(crate) fn told(&self, kind: Option<&str>) -> Vec<(String, String, Value)> {
         let mut out = Vec::new();
         for e in self.log.events() {
             let data: Value = serde_json::from_str(e.data.get()).unwrap();
@@ -307,18 +307,18 @@ impl Running {
     }
 
     /// Types of what was told of one object, in order.
-    pub fn types(&self, kind: &str, name: &str) -> Vec<String> {
+    pub(crate) fn types(&self, kind: &str, name: &str) -> Vec<String> {
         self.told(Some(kind)).into_iter().filter(|(_, n, _)| n == name).map(|(t, _, _)| t).collect()
     }
 
     /// Gaps: what and why.
-    pub fn gaps(&self) -> Vec<Value> {
+    pub(crate) fn gaps(&self) -> Vec<Value> {
         let gaps = self.log.events().into_iter().filter(|e| e.kind == "Gap");
         gaps.map(|e| serde_json::from_str(e.data.get()).unwrap()).collect()
     }
 
     /// Ends it; the log.
-    pub async fn stop(self) -> Arc<MemoryLog> {
+    pub(crate) async fn stop(self) -> Arc<MemoryLog> {
         drop(self.stop);
         self.task.await.unwrap().unwrap();
         self.log
@@ -326,6 +326,6 @@ impl Running {
 }
 
 /// A ConfigMap.
-pub fn config_map(namespace: &str, name: &str, value: &str) -> Value {
+pub(crate) fn config_map(namespace: &str, name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": {"KEY": value}})
 }

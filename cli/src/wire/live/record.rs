@@ -88,8 +88,8 @@ pub(crate) fn record(
     let runtime = runtime()?;
     let source = Source::open(session, &runtime, cluster, name)?;
     let path = path(source.connection.context());
-    let writer = Writer::create(&path)
-        .map_err(|e| Failure::Unreachable(format!("cannot write {}: {e}", path.display())))?;
+    let writer =
+        Writer::create(&path).map_err(|e| Failure::Unreachable(format!("cannot write {}: {e}", path.display())))?;
     session.note(&format!("recording {} ({}) to {}", source.title(), source.version, path.display()));
     let events = Arc::new(AtomicU64::new(0));
     let recorder = Recorder { writer: Some(writer), path: path.clone(), events: Arc::clone(&events) };
