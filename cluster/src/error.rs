@@ -132,5 +132,9 @@ pub(crate) fn chain(e: &dyn std::error::Error) -> String {
         }
         at = s.source();
     }
+    // The TLS library refers to its manual, which helps nobody here.
+    if let Some(end) = text.find(": https://docs.rs/") {
+        text.truncate(end);
+    }
     text
 }

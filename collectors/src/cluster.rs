@@ -291,7 +291,7 @@ async fn probe(context: Arc<Context>) {
     loop {
         state.reach.gone().await;
         let lost_at = Instant::now();
-        let mut pause = PROBE.0;
+        let (mut pause, mut said) = (PROBE.0, false);
         loop {
             match state.connection.version(PROBE.1).await {
                 Ok(_) => break,
@@ -300,6 +300,7 @@ async fn probe(context: Arc<Context>) {
                 Err(_) => {}
             }
             if lost_at.elapsed() > timing.gap
+                && !std::mem::replace(&mut said, true)
                 && let Some(lost) = state.reach.lost()
             {
                 state.note(format!("the API server cannot be reached: {}", lost.why));
@@ -312,6 +313,7 @@ async fn probe(context: Arc<Context>) {
             if blind > i64::try_from(timing.gap.as_micros()).unwrap_or(i64::MAX) {
                 let span = tapio_core::time::span(blind);
                 state.note(format!("the API server is back after {span}"));
+                state.reach.told(lost.from, stamp::now());
                 if context.outlet.gap("API server", context.server_time(lost.from), lost.why).await.is_err() {
                     return;
                 }

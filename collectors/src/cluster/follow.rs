@@ -89,6 +89,14 @@ struct Status {
     message: String,
 }
 
+/// A time that was not seen.
+struct Blind {
+    from: Time,
+    why: String,
+    /// The server forgot where the watch stood, which an absence of the server explains.
+    forgotten: bool,
+}
+
 /// Follows one collection.
 pub(crate) struct Follower {
     scope: Scope,
@@ -104,8 +112,8 @@ pub(crate) struct Follower {
     fails: u32,
     /// The last moment up to which nothing was missed.
     alive: Time,
-    /// Since when it may not be seen.
-    blind: Option<(Time, String)>,
+    /// Since when it was not seen.
+    blind: Option<Blind>,
 }
 
 impl Follower {
@@ -126,7 +134,10 @@ impl Follower {
                 Some(version) => self.watch(&version).await,
             };
             let recovered = match step {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    self.alive = stamp::now();
+                    Ok(())
+                }
                 Err(stop) => self.recover(stop).await,
             };
             if recovered.is_err() {
@@ -143,9 +154,7 @@ impl Follower {
             let _turn = context.lists.acquire().await.map_err(|_| Closed)?;
             self.pages().await?
         };
-        if let Some((from, why)) = self.blind.take() {
-            self.context.outlet.gap(format!("watch of {}", self.name), self.context.server_time(from), why).await?;
-        }
+        self.tell_blind().await?;
         self.version = Some(version);
         self.listed = true;
         self.fails = 0;
@@ -236,10 +245,7 @@ impl Follower {
         let mut lines = state.connection.lines(&path, accept, LINE_BYTES, timing.request).await?;
         state.reach.heard();
         state.counts.watches.fetch_add(1, Ordering::Relaxed);
-        self.alive = stamp::now();
-        if let Some((from, why)) = self.blind.take() {
-            context.outlet.gap(format!("watch of {}", self.name), context.server_time(from), why).await?;
-        }
+        self.tell_blind().await?;
         self.set(ScopeState::Watching);
         if self.leases.is_some() && self.known.len() > 0 {
             // From here on renewals are expected.
@@ -368,7 +374,7 @@ impl Follower {
             (_, News::Changed) => "ObjectModified",
             _ => "ObjectAdded",
         };
-        let logs = (self.scope.form == Form::Pod).then(|| context.failing(json)).unwrap_or_default();
+        let logs = if self.scope.form == Form::Pod { context.failing(json) } else { Vec::new() };
         context.outlet.event(kind, data).await?;
         self.known.told(&key, &head.metadata.uid, &version);
         context.read_logs(logs);
@@ -437,7 +443,8 @@ impl Follower {
                 state.counts.relists.fetch_add(1, Ordering::Relaxed);
                 if self.version.take().is_some() {
                     // What happened between the two is lost, only its result comes with the list.
-                    self.blind.get_or_insert((self.alive, format!("resource version too old: {why}")));
+                    let (from, why) = (self.alive, format!("resource version too old: {why}"));
+                    self.blind.get_or_insert(Blind { from, why, forgotten: true });
                 }
                 if self.fails > 1 { again(self.fails) } else { Duration::ZERO }
             }
@@ -457,7 +464,9 @@ impl Follower {
                 context.jittered(timing.refused, &self.name)
             }
             e if e.is_away() => {
-                state.reach.lose(error.to_string(), stamp::now());
+                // It stood until it broke.
+                self.alive = stamp::now();
+                state.reach.lose(error.to_string(), self.alive);
                 if matches!(error, ApiError::Unauthorised(_)) {
                     // Whether it helps, the next attempt shows.
                     let _ = state.connection.renew().await;
@@ -492,8 +501,21 @@ impl Follower {
     /// From now on this kind is not seen, if it was before.
     fn blinded(&mut self, why: &str) {
         if self.listed {
-            self.blind.get_or_insert((self.alive, why.to_owned()));
+            self.blind.get_or_insert(Blind { from: self.alive, why: why.to_owned(), forgotten: false });
         }
+    }
+
+    /// It is seen again: what was not becomes a fact, unless one about the server says as much.
+    async fn tell_blind(&mut self) -> Result<(), Closed> {
+        let Some(Blind { from, why, forgotten }) = self.blind.take() else { return Ok(()) };
+        if forgotten {
+            // Who asks for the server may not have told yet.
+            self.context.state.reach.back().await;
+            if self.context.state.reach.has_told(from) {
+                return Ok(());
+            }
+        }
+        self.context.outlet.gap(format!("watch of {}", self.name), self.context.server_time(from), why).await
     }
 }
 

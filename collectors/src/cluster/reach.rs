@@ -6,8 +6,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tapio_core::time::Time;
+use tapio_core::time::{SECOND, Time};
 use tokio::sync::watch;
+
+/// Watches break a moment before or after the loss is noticed.
+const SLACK: i64 = 2 * SECOND;
 
 /// Since when, and why, nobody answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +25,20 @@ pub struct Lost {
 pub struct Reach {
     lost: watch::Sender<Option<Lost>>,
     heard: Mutex<Instant>,
+    /// The last absence that was told: from when to when.
+    told: Mutex<Option<(Time, Time)>>,
     /// Watches that brought nothing since then are taken for dead.
     suspect: watch::Sender<Option<Instant>>,
 }
 
 impl Reach {
     pub(crate) fn new() -> Self {
-        Reach { lost: watch::channel(None).0, heard: Mutex::new(Instant::now()), suspect: watch::channel(None).0 }
+        Reach {
+            lost: watch::channel(None).0,
+            heard: Mutex::new(Instant::now()),
+            told: Mutex::new(None),
+            suspect: watch::channel(None).0,
+        }
     }
 
     /// Something was heard.
@@ -56,6 +66,18 @@ impl Reach {
     pub(crate) fn regain(&self) -> Option<Lost> {
         self.heard();
         self.lost.send_replace(None)
+    }
+
+    /// An absence was told as a fact.
+    pub(crate) fn told(&self, from: Time, to: Time) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((from, to));
+    }
+
+    /// Whether what was missed since `at` was told with the last absence: a server that was restarted has forgotten
+    /// where every watch stood, which is no news of forty kinds.
+    pub(crate) fn has_told(&self, at: Time) -> bool {
+        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.is_some_and(|(from, to)| (from.plus(-SLACK)..=to.plus(SLACK)).contains(&at))
     }
 
     /// Whether it can be reached, as far as is known.

@@ -287,8 +287,8 @@ impl Running {
     pub(crate) async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !is(self) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come; told: {:#?}", self.told(None));
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(begun.elapsed() < Duration::from_secs(90), "{what} did not come; told: {:#?}", self.told(None));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
