@@ -132,12 +132,15 @@ impl Place for Real {
     }
 }
 
+/// Cursor, version and state of a consumer.
+type Saved = (Position, u32, Vec<u8>);
+
 /// A log in memory.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     records: Mutex<Vec<RawEvent>>,
     pub(crate) letters: Mutex<Vec<DeadLetter>>,
-    checkpoint: Mutex<BTreeMap<String, (Position, u32, Vec<u8>)>>,
+    checkpoint: Mutex<BTreeMap<String, Saved>>,
     /// Appends that fail before one succeeds.
     pub(crate) failing: AtomicU64,
     /// Milliseconds that an append takes.
