@@ -114,7 +114,8 @@ pub(crate) fn record(
             said = true;
             session.note(&format!("first lists took {millis} ms, {} events so far", events.load(Ordering::Relaxed)));
         }
-        runtime.block_on(tokio::time::sleep(LOOK));
+        // Made inside, where the runtime is known.
+        runtime.block_on(async { tokio::time::sleep(LOOK).await });
     }
     drop(stop);
     let ended = runtime.block_on(&mut running);
