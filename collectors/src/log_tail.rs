@@ -35,7 +35,11 @@ impl LogTail {
     /// Takes a line; `len` bytes long before it was cut to what `bytes` holds.
     pub(crate) fn push(&mut self, bytes: &[u8], len: usize) {
         let text = String::from_utf8_lossy(bytes.get(..MAX_LINE.min(bytes.len())).unwrap_or(bytes));
-        let mut text = without_escapes(&text);
+        let mut text = match text.bytes().any(|b| b < b' ' && b != b'\t' || b >= 0x7f) {
+            true => without_escapes(&text),
+            // Nearly all lines.
+            false => text.into_owned(),
+        };
         if len > MAX_LINE {
             text.push_str(" …");
         }

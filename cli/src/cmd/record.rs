@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tapio_collectors::recording::Writer;
-use tapio_collectors::{Item, Summary};
+use tapio_collectors::{Item, Next, Summary};
 
 use super::Session;
 use crate::args::{Cluster, Reading};
 use crate::error::{Failure, Outcome};
 use crate::output::text::count;
 use crate::wire::live::{default_recording, record};
-use crate::wire::{Feed, Interrupt, Letters, Step, options};
+use crate::wire::{Feed, Interrupt, Letters, options};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -89,13 +89,13 @@ fn files(session: &Session, args: &Args, to: &Path, stop: &Interrupt) -> Outcome
     let mut written: usize = 0;
     while !stop.asked() {
         match feed.next() {
-            Step::Item(Item::Event(e)) => {
+            Next::Item(Item::Event(e)) => {
                 writer.write(&e).map_err(cannot)?;
                 written += 1;
             }
-            Step::Item(Item::Dead(d)) => letters.add(&d),
-            Step::Idle => writer.flush().map_err(cannot)?,
-            Step::End => break,
+            Next::Item(Item::Dead(d)) => letters.add(&d),
+            Next::Idle => writer.flush().map_err(cannot)?,
+            Next::End => break,
         }
     }
     let Summary { files, .. } = feed.finish();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use super::moment::Moment;
@@ -13,11 +13,22 @@ use crate::log_tail::{LogTail, MAX_LINE};
 use crate::reader::{Output, Stopped};
 
 /// The end of a log.
-pub(super) struct Tail {
+pub(super) struct Tail<'a> {
     /// Its bytes; with `cut`, beginning one byte before.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: &'a [u8],
     /// Whether anything stands before.
     pub(super) cut: bool,
+}
+
+/// What a `ContainerLog` says.
+#[derive(Serialize)]
+struct Data<'a> {
+    container: &'a str,
+    lines: Vec<String>,
+    namespace: &'a str,
+    pod: &'a str,
+    previous: bool,
+    truncated: bool,
 }
 
 /// Which container a log is of.
@@ -45,11 +56,8 @@ fn of_path(name: &str) -> Option<Of> {
 fn emit(lines: LogTail, out: &Output, moment: &mut Moment, of: &Of) -> Result<(), Stopped> {
     let (lines, truncated) = lines.finish();
     out.log_lines(lines.len());
-    let data = to_raw_value(&json!({
-        "namespace": of.namespace, "pod": of.pod, "container": of.container,
-        "previous": of.previous, "lines": lines, "truncated": truncated,
-    }));
-    match data {
+    let Of { namespace, pod, container, previous } = of;
+    match to_raw_value(&Data { container, lines, namespace, pod, previous: *previous, truncated }) {
         Ok(data) => moment.add(out, "ContainerLog", BTreeMap::new(), data),
         Err(_) => Ok(()),
     }
@@ -60,12 +68,12 @@ fn empty(out: &Output) -> LogTail {
 }
 
 /// A log of which only the end was read.
-pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, tail: Tail) -> Result<(), Stopped> {
+pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, tail: Tail<'_>) -> Result<(), Stopped> {
     let Some(of) = of_path(name) else {
         out.skip(origin, "a log outside of NAMESPACE/POD/, so nobody knows whose it is");
         return Ok(());
     };
-    let mut bytes = &tail.bytes[..];
+    let mut bytes = tail.bytes;
     let mut lines = empty(out);
     if tail.cut {
         lines.cut();
