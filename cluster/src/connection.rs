@@ -153,7 +153,7 @@ fn read(target: &Target) -> Result<Option<Kubeconfig>, ConnectError> {
         }
         Err(KubeconfigError::FindPath) if Config::incluster().is_ok() => Ok(None),
         Err(e @ KubeconfigError::FindPath) => Err(ConnectError::NoConfig { why: e.to_string() }),
-        Err(e) => Err(ConnectError::BadConfig { why: chain(&e) }),
+        Err(e) => Err(bad(&e)),
     }
 }
 
@@ -168,8 +168,14 @@ async fn from_file(target: &Target, kubeconfig: Kubeconfig) -> Result<(Config, S
     let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(|e| ConnectError::BadConfig { why: chain(&e) })?;
+        .map_err(|e| bad(&e))?;
     Ok((config, context))
+}
+
+/// The parser shows the lines around a mistake, and in a kubeconfig tokens and keys stand there.
+fn bad(e: &KubeconfigError) -> ConnectError {
+    let why = chain(e);
+    ConnectError::BadConfig { why: why.lines().next().unwrap_or_default().trim_end_matches(':').to_owned() }
 }
 
 #[cfg(test)]
@@ -202,6 +208,9 @@ mod tests {
         assert!(e.contains("`b`") && e.contains("it has: a"), "{e}");
         let (_dir, t) = target("{", None);
         assert!(matches!(Connection::open(t).await, Err(ConnectError::BadConfig { .. })));
+        let (_dir, t) = target(&FILE.replace("{token: t}", "{token: CANARY\n"), None);
+        let e = Connection::open(t).await.err().unwrap().to_string();
+        assert!(e.contains("line ") && !e.contains("CANARY"), "{e}");
         let (_dir, t) = target(&FILE.replace("current-context: a\n", ""), None);
         assert!(matches!(Connection::open(t).await, Err(ConnectError::NoCurrent { .. })));
     }

@@ -211,7 +211,12 @@ impl<'a> Pipeline<'a> {
 
     /// Begins with a living cluster, or goes on with it.
     pub(crate) fn begin_live(&mut self, name: String, identity: String) -> Outcome {
-        self.folder.begin_live(name, identity, self.last)
+        self.folder.begin_live(name, identity, self.last)?;
+        // It was made before anybody knew what would come; one collector's stream needs no window.
+        if self.fold.engine.stats().raw == 0 {
+            self.fold.engine = live_engine(self.session);
+        }
+        Ok(())
     }
 
     /// Nothing comes for a moment: what waits for the graph is written.
