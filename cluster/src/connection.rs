@@ -166,9 +166,7 @@ async fn from_file(target: &Target, kubeconfig: Kubeconfig) -> Result<(Config, S
         return Err(ConnectError::NoContext { asked: context, has });
     }
     let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|e| bad(&e))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| bad(&e))?;
     Ok((config, context))
 }
 

@@ -166,8 +166,7 @@ async fn forgotten(p: Arc<dyn Place>) {
     let c = Connection::open(target).await.unwrap();
     let limit = Duration::from_secs(10);
     // Leases are renewed all the time, so that also a server that was just started has soon forgotten their beginning.
-    let path =
-        "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?watch=1&timeoutSeconds=5&resourceVersion=1";
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?watch=1&timeoutSeconds=5&resourceVersion=1";
     let begun = Instant::now();
     loop {
         let mut lines = c.lines(path, "application/json", 1 << 20, limit).await.unwrap();
