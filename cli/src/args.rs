@@ -91,6 +91,21 @@ pub(crate) struct Namespaces {
     pub(crate) all_namespaces: bool,
 }
 
+/// A living cluster.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Cluster {
+    /// File with the cluster's address and credentials; else KUBECONFIG, ~/.kube/config, or the pod's own account
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context in it; else the current one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Only this namespace; may be given several times
+    #[arg(short, long = "namespace", value_name = "NS")]
+    pub(crate) namespaces: Vec<String>,
+}
+
 /// Where the data of a question comes from.
 #[derive(Args, Clone, Debug)]
 #[group(id = "where", required = true, multiple = false)]

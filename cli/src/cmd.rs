@@ -15,6 +15,7 @@ mod query;
 mod record;
 mod replay;
 mod timeline;
+mod up;
 mod why;
 
 use clap::error::ErrorKind;
@@ -38,6 +39,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   tapio demo                                    see it work, without a cluster
+  tapio up                                      watch the cluster of the current context
   kubectl cluster-info dump -A -o json --output-directory dump && tapio analyze dump
   tapio why pod/cart-7c9 --from dump            why is this pod as it is
   tapio impact configmap/app --from dump        who reads it, and when a change takes effect
@@ -50,13 +52,16 @@ enum Command {
     /// Plays a recorded incident through the whole pipeline, and shows the answer and the query behind it
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::Args),
+    /// Watches a living cluster: incidents as they open and are resolved
+    #[command(after_help = up::EXAMPLES)]
+    Up(up::Args),
     /// Ranked root causes of a dump, or of anything else that can be read
     #[command(after_help = analyze::EXAMPLES)]
     Analyze(analyze::Args),
     /// Plays recordings: incidents over the time of the stream
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Args),
-    /// Writes what was read as a recording, without secrets
+    /// Writes a recording of a living cluster, or of what can be read, without secrets
     #[command(after_help = record::EXAMPLES)]
     Record(record::Args),
     /// The causal chain behind an object's state
@@ -86,7 +91,7 @@ enum Command {
     /// The mechanisms that it knows: what each needs as evidence, what refutes it, what to do
     #[command(after_help = mechanisms::EXAMPLES)]
     Mechanisms(mechanisms::Args),
-    /// Validates settings, and tests rules of your own
+    /// Validates settings, tests rules of your own, says what may be seen of a cluster
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
     /// Completions for a shell
@@ -170,6 +175,7 @@ pub(crate) fn run() -> Outcome {
     let session = Session { config, screen, colour, settings: cli.global.config, quiet: cli.global.quiet };
     match cli.command {
         Command::Demo(a) => demo::run(&session, &a),
+        Command::Up(a) => up::run(&session, &a),
         Command::Analyze(a) => analyze::run(&session, &a),
         Command::Replay(a) => replay::run(&session, &a),
         Command::Record(a) => record::run(&session, &a),

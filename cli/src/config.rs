@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tapio_bus::log::sqlite::SqliteConfig;
+use tapio_collectors::cluster::ClusterConfig;
 use tapio_core::ports::Limits;
 use tapio_engine::EngineConfig;
 use tapio_graph::EmbeddedConfig;
@@ -26,6 +27,10 @@ pub(crate) struct Config {
     pub(crate) log: SqliteConfig,
     /// The graph of a data folder.
     pub(crate) graph: GraphSettings,
+    /// What is watched of a living cluster.
+    pub(crate) cluster: ClusterConfig,
+    /// How long a living cluster's evidence is kept.
+    pub(crate) live: LiveSettings,
     /// How a data folder is filled.
     pub(crate) replay: ReplaySettings,
     /// Bounds of users' queries.
@@ -58,6 +63,24 @@ impl GraphSettings {
     /// As the store takes them.
     pub(crate) fn embedded(&self) -> EmbeddedConfig {
         EmbeddedConfig { readers: self.readers }
+    }
+}
+
+/// How long a living cluster's evidence is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LiveSettings {
+    /// Hours for which log and graph are kept; 0: for ever.
+    pub(crate) keep_hours: u64,
+    /// Bytes of the log above which the oldest go sooner; 0: no bound.
+    pub(crate) log_max_bytes: u64,
+    /// Seconds between two saves of the engine's state. After a crash so much is read again.
+    pub(crate) checkpoint_secs: u64,
+}
+
+impl Default for LiveSettings {
+    fn default() -> Self {
+        LiveSettings { keep_hours: 7 * 24, log_max_bytes: 4 << 30, checkpoint_secs: 300 }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod rows;
 pub(crate) mod rules;
+pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod timeline;

@@ -8,6 +8,7 @@ mod feed;
 mod folder;
 mod interrupt;
 mod letters;
+pub(crate) mod live;
 mod pipeline;
 mod progress;
 mod watch;
@@ -23,7 +24,7 @@ use crate::args::{From as Where, Reading};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
 pub(crate) use feed::Feed;
-pub(crate) use folder::{Folder, fingerprint};
+pub(crate) use folder::{Folder, fingerprint, new_key};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
 pub(crate) use pipeline::{Pipeline, block_on, newest_of};
@@ -40,6 +41,11 @@ pub(crate) fn options(reading: &Reading) -> ReadOptions {
 /// An engine with the settings; `project`: whether it hands out changes for a graph.
 pub(crate) fn engine(session: &Session, project: bool) -> EventProcessor {
     EventProcessor::new(EngineConfig { project, ..session.config.engine.clone() })
+}
+
+/// An engine for one collector's stream, which comes in order: there is nothing to wait for.
+pub(crate) fn live_engine(session: &Session) -> EventProcessor {
+    EventProcessor::new(EngineConfig { project: true, lateness_millis: 0, ..session.config.engine.clone() })
 }
 
 /// What the engine made of inputs.

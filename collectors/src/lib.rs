@@ -2,10 +2,12 @@
 //!
 //! Invariant: nothing leaves this crate that [`redaction`] has not gone over.
 
+pub mod cluster;
 mod documents;
 mod dump;
 mod input;
 mod json;
+mod log_tail;
 pub mod manifests;
 mod reader;
 pub mod recording;

@@ -84,6 +84,9 @@ pub struct World {
     pub alerts: alerts::Alerts,
     /// Dated writes of a dump.
     pub revisions: revisions::Revisions,
+    /// Until when the API server was last out of sight: what is as old as that is not stale, nobody could see it.
+    #[serde(default)]
+    pub blind_until: Option<Time>,
     /// Route tables by the object that holds them.
     #[serde(skip)]
     routes: BTreeMap<ObjectRef, Vec<routes::Route>>,

@@ -1,5 +1,7 @@
-//! `tapio check`: whether settings would be accepted and what is in force, and whether rules find what they should.
+//! `tapio check`: whether settings would be accepted and what is in force, whether rules find what they should, and
+//! what may be seen of a cluster.
 
+mod cluster;
 mod rules;
 mod scenario;
 
@@ -15,6 +17,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio check config tapio.yaml                 what is wrong, with line and key; else what is in force
   tapio check config                            the defaults
+  tapio check cluster                           what the credentials allow, and what will be missing
   tapio check rules tests                       the rules in tests/tapio.yaml, on the scenarios beside it
   tapio check rules tests --config tapio.yaml   other rules, on the same scenarios";
 
@@ -33,6 +36,9 @@ enum What {
         #[command(flatten)]
         out: Out,
     },
+    /// What the credentials allow on a cluster, and what will be missing
+    #[command(after_help = cluster::EXAMPLES)]
+    Cluster(cluster::Args),
     /// Rules of your own, on recorded scenarios
     #[command(after_help = rules::EXAMPLES)]
     Rules(rules::Args),
@@ -41,6 +47,7 @@ enum What {
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     match &args.what {
         What::Config { file, out } => config(session, file.as_ref().or(session.settings.as_ref()), out),
+        What::Cluster(args) => cluster::run(session, args),
         What::Rules(args) => rules::run(session, args),
     }
 }

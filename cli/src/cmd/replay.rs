@@ -5,22 +5,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tapio_collectors::{Item, Next, Summary};
-use tapio_core::answer::{Incident, IncidentState};
-use tapio_core::id::Id;
+use tapio_core::answer::IncidentState;
 use tapio_core::raw::RawEvent;
 use tapio_core::time::Time;
-use tapio_engine::incidents::Transition;
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome};
 use tapio_graph::rules::{News, Runner, State};
 
 use super::Session;
 use crate::args::{Format, Out, Reading};
 use crate::error::{Failure, Outcome};
-use crate::output::Screen;
-use crate::output::answer::{Scope, date, lay_out};
-use crate::output::incidents::short;
-use crate::output::rules::{WithRules, off};
-use crate::output::text::{clean, count, shorten};
+use crate::output::answer::{Scope, lay_out};
+use crate::output::rules::WithRules;
+use crate::output::story::Story;
+use crate::output::text::count;
 use crate::wire::{CHUNK, Feed, Folder, Interrupt, Letters, Pipeline, Watch, engine, options, usable};
 
 pub(super) const EXAMPLES: &str = "\
@@ -295,123 +292,6 @@ fn rest(mut wait: Duration, stop: &Interrupt) {
         let nap = wait.min(LOOK);
         std::thread::sleep(nap);
         wait -= nap;
-    }
-}
-
-/// The incidents as they come and go, for people.
-struct Story<'a> {
-    screen: &'a Screen,
-    told: bool,
-    wide: bool,
-    day: String,
-    last: BTreeMap<Id, String>,
-    events: u64,
-    quiet: bool,
-}
-
-impl<'a> Story<'a> {
-    fn new(session: &'a Session, told: bool, wide: bool) -> Self {
-        let (screen, quiet) = (&session.screen, session.quiet);
-        Story { screen, told, wide, day: String::new(), last: BTreeMap::new(), events: 0, quiet }
-    }
-
-    fn tell(&mut self, out: &EngineOutcome, news: &[News]) -> Outcome {
-        // A rule that is off is told in every form of the output.
-        for n in news {
-            if let News::Fenced(f) = n
-                && !self.quiet
-            {
-                eprintln!("{}", clean(&off(f)));
-            }
-        }
-        if !self.told {
-            return Ok(());
-        }
-        let mut news = news.iter().peekable();
-        for (t, i) in &out.incidents {
-            while let Some(n) = news.next_if(|n| time_of(n) < i.updated_at) {
-                self.news(n)?;
-            }
-            self.line(*t, i)?;
-        }
-        news.try_for_each(|n| self.news(n))
-    }
-
-    /// A line for the day, where it is another one.
-    fn day(&mut self, at: Time) -> Outcome {
-        let day = date(at);
-        if day != self.day {
-            self.screen.print(&self.screen.paint.faint(&format!("{day}, UTC")))?;
-            self.day = day;
-        }
-        Ok(())
-    }
-
-    fn news(&mut self, n: &News) -> Outcome {
-        let p = self.screen.paint;
-        let (f, word) = match n {
-            News::Opened(f) => (f, p.bad("firing  ")),
-            News::Resolved(f) => (f, p.good("over    ")),
-            News::Fenced(_) => return Ok(()),
-        };
-        self.day(time_of(n))?;
-        self.events += 1;
-        let head = format!("{}  {word}  own rule  {:8}  ", time_of(n).clock(), f.severity.as_str());
-        self.screen.print(&format!("{head}{}", p.strong(&format!("{}  {}", f.id, clean(&f.title)))))?;
-        if matches!(n, News::Resolved(_)) {
-            return Ok(());
-        }
-        self.screen.print(&format!("          {}", shorten(&clean(&f.message), self.room())))
-    }
-
-    /// Characters of a sentence.
-    fn room(&self) -> usize {
-        if self.wide { usize::MAX } else { self.screen.width.saturating_sub(10).max(40) }
-    }
-
-    fn line(&mut self, t: Transition, i: &Incident) -> Outcome {
-        let p = self.screen.paint;
-        let what = match &i.root_cause {
-            Some(c) => format!("{}  {}", c.mechanism, c.object),
-            None => {
-                let first = i.symptoms.first().map(|s| format!("  {}", s.object)).unwrap_or_default();
-                format!("unknown{first}")
-            }
-        };
-        // More of the same symptoms is no news to read.
-        let state = format!("{what} {} {:?}", i.severity, i.state);
-        if t == Transition::Updated && self.last.get(&i.id) == Some(&state) {
-            return Ok(());
-        }
-        self.last.insert(i.id, state);
-        let at = i.updated_at;
-        self.day(at)?;
-        let word = match t {
-            Transition::Opened => p.bad("opened  "),
-            Transition::Updated => p.doubtful("changed "),
-            Transition::Resolved => p.good("resolved"),
-            Transition::Merged => p.faint("merged  "),
-        };
-        let head = format!("{}  {word}  {}  {:8}  ", at.clock(), short(i), i.severity.as_str());
-        self.screen.print(&format!("{head}{}", p.strong(&clean(&what))))?;
-        if t != Transition::Resolved && t != Transition::Merged {
-            let says = match &i.root_cause {
-                Some(c) => c.summary.clone(),
-                None => i.symptoms.first().map(|s| s.says.clone()).unwrap_or_default(),
-            };
-            self.screen.print(&format!("          {}", shorten(&clean(&says), self.room())))?;
-        }
-        self.events += 1;
-        Ok(())
-    }
-}
-
-/// When it came.
-fn time_of(n: &News) -> Time {
-    match n {
-        News::Opened(f) => f.opened_at,
-        News::Resolved(f) => f.resolved_at.unwrap_or(f.opened_at),
-        News::Fenced(f) => f.at,
     }
 }
 

@@ -1,5 +1,5 @@
 //! A data folder: `log.sqlite` (event log), `graph/` (graph), `tapio.json` (format, and what went into the log),
-//! `rules.json` (what rules of one's own found), `lock`.
+//! `rules.json` (what rules of one's own found), `redaction.key` (of a living cluster's hashes), `lock`.
 //!
 //! # How an input is recognised
 //! `tapio.json` notes, before the first append, at which position of the log an input begins, with a fingerprint of
@@ -23,6 +23,7 @@ pub(crate) const FORMAT: u32 = 1;
 
 const NOTES: &str = "tapio.json";
 const RULES: &str = "rules.json";
+const KEY: &str = "redaction.key";
 
 /// An input that went into the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(crate) struct Input {
     pub(crate) first: u64,
     /// Position of its last event, once it was read to its end.
     pub(crate) last: Option<u64>,
+    /// Whether it is a living cluster, which has no end; the fingerprint is the cluster's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) live: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,7 +202,7 @@ impl Folder {
             .last()
             .is_some_and(|i| i.last.is_none() && fingerprint.is_some() && i.fingerprint == fingerprint);
         if !goes_on {
-            self.notes.inputs.push(Input { name, fingerprint, first: last + 1, last: None });
+            self.notes.inputs.push(Input { name, fingerprint, first: last + 1, last: None, live: false });
             self.save()?;
         }
         Ok(Some(appended))
@@ -212,9 +216,56 @@ impl Folder {
         self.save()
     }
 
-    /// Whether the log ends within an input that was not read to its end.
+    /// Whether the log ends within an input that was not read to its end. A living cluster has none.
     pub(crate) fn interrupted(&self) -> Option<&str> {
-        self.notes.inputs.last().filter(|i| i.last.is_none()).map(|i| i.name.as_str())
+        self.notes.inputs.last().filter(|i| i.last.is_none() && !i.live).map(|i| i.name.as_str())
+    }
+
+    /// Begins with a living cluster, or goes on with it; `last`: last position of the log.
+    pub(crate) fn begin_live(&mut self, name: String, identity: String, last: u64) -> Outcome {
+        let identity = Some(identity);
+        if let Some(other) = self.notes.inputs.iter().find(|i| i.live && i.fingerprint != identity) {
+            return Err(Failure::input(format!(
+                "data folder {} is of another cluster, {}; name another folder with --data-dir",
+                self.dir.display(),
+                other.name
+            )));
+        }
+        if !self.notes.inputs.last().is_some_and(|i| i.live) {
+            self.notes.inputs.push(Input { name, fingerprint: identity, first: last + 1, last: None, live: true });
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a living cluster was ever written into it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.notes.inputs.iter().any(|i| i.live)
+    }
+
+    /// Whether what stands behind `cursor` is a living cluster's, and where that ends, if it does.
+    pub(crate) fn stretch(&self, cursor: u64) -> (bool, Option<u64>) {
+        let inputs = &self.notes.inputs;
+        let live = inputs.iter().rev().find(|i| i.first <= cursor + 1).is_some_and(|i| i.live);
+        let next = inputs.iter().find(|i| i.first > cursor + 1 && (live || i.live));
+        (live, next.map(|i| i.first - 1))
+    }
+
+    /// The key of this folder's hashes, made at the first time: what a live collector redacts must not be found by
+    /// trying words against a key that everybody has.
+    pub(crate) fn redaction_key(&self) -> Outcome<[u8; 32]> {
+        let path = self.dir.join(KEY);
+        match fs::read(&path) {
+            Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
+                Failure::Unreachable(format!("{} is damaged; remove it to get a new key", path.display()))
+            }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let key = new_key()?;
+                self.replace(KEY, &key)?;
+                Ok(key)
+            }
+            Err(e) => Err(Failure::Unreachable(format!("cannot read {}: {e}", path.display()))),
+        }
     }
 
     /// Writes the notes whole, durably.
@@ -227,7 +278,7 @@ impl Folder {
         let cannot =
             |e: std::io::Error| Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(name).display()));
         let new = self.dir.join(format!("{name}.new"));
-        let mut file = File::create(&new).map_err(cannot)?;
+        let mut file = private(&new).map_err(cannot)?;
         file.write_all(content).and_then(|()| file.sync_all()).map_err(cannot)?;
         fs::rename(&new, self.dir.join(name)).map_err(cannot)?;
         // The name, too, must survive a loss of power; not every system lets folders be opened.
@@ -236,6 +287,22 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// A new key for hashes, from the system's randomness.
+pub(crate) fn new_key() -> Outcome<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| Failure::Unreachable(format!("the system gives no random numbers: {e}")))?;
+    Ok(key)
+}
+
+/// A new file that only its owner may read, where the system can say so.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// The right to be the one process that uses the folder; it goes with the process, however that ends.

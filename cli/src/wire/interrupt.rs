@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Failure, Outcome};
 
+/// Signals within this time are one.
+const TOGETHER: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Whether somebody asked for an end.
 #[derive(Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
@@ -25,6 +28,8 @@ impl Interrupt {
                     return;
                 }
                 its.0.store(true, Ordering::Relaxed);
+                // Some send one to the process and one to its group.
+                tokio::time::sleep(TOGETHER).await;
                 if signalled().await.is_ok() {
                     std::process::exit(130);
                 }

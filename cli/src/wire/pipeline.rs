@@ -4,20 +4,21 @@
 //! and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes the same chunks
 //! again, and writes the same changes over themselves.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapio_bus::log::sqlite::SqliteLog;
 use tapio_core::answer::Gap;
 use tapio_core::change::GraphChange;
-use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record};
+use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record, Retention};
 use tapio_core::raw::{DeadLetter, RawEvent};
-use tapio_core::time::Time;
+use tapio_core::time::{MINUTE, Time};
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
 use tapio_graph::EmbeddedGraph;
 use tapio_graph::rules::{News, Runner};
 
 use super::watch::{self, BATCH};
-use super::{CHUNK, Folder, Known, engine};
+use super::{CHUNK, Folder, Known, engine, live_engine};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
 
@@ -25,6 +26,9 @@ use crate::error::{Failure, Outcome};
 const CONSUMER: &str = "engine";
 /// Time after which fewer go, too.
 const BATCH_AFTER: Duration = Duration::from_millis(100);
+
+/// Time after which the cursor is moved though nothing came of what was read.
+const COMMIT_AFTER: Duration = Duration::from_secs(2);
 
 /// Waits for a future of a store; they need no runtime's help, but some form of waiting.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Outcome<T> {
@@ -45,8 +49,11 @@ struct Fold {
 
 impl Fold {
     /// The newest checkpoint, or the beginning.
-    fn restore(session: &Session, log: &SqliteLog, rebuild: bool) -> Outcome<Self> {
-        let new = || Fold { engine: engine(session, true), cursor: 0, finished: false };
+    fn restore(session: &Session, folder: &Folder, log: &SqliteLog, rebuild: bool) -> Outcome<Self> {
+        // What retention has dropped is not there to be read.
+        let cursor = block_on(log.stats())??.first.0.saturating_sub(1);
+        let engine = || if folder.is_live() { live_engine(session) } else { engine(session, true) };
+        let new = || Fold { engine: engine(), cursor, finished: false };
         let saved = match block_on(log.load_checkpoint(CONSUMER))? {
             Ok(saved) => saved,
             Err(LogError::Corrupt { why, .. }) => {
@@ -73,12 +80,20 @@ impl Fold {
         }
     }
 
-    /// Where the next chunk ends: at a multiple of its size, or with an input; none while it is not all there.
-    fn next_end(&self, folder: &Folder, last: u64) -> Option<u64> {
+    /// Where the next chunk ends: at a multiple of its size, or with an input; none while it is not all there. And
+    /// whether its events are taken one by one: of a living cluster nobody waits for a full chunk, and taken alone they
+    /// come to the same whenever they are read.
+    fn next_end(&self, folder: &Folder, last: u64) -> Option<(u64, bool)> {
         let chunk = CHUNK as u64;
-        let aligned = (self.cursor / chunk + 1) * chunk;
+        let (live, bound) = folder.stretch(self.cursor);
+        let bound = bound.unwrap_or(u64::MAX);
+        if live {
+            let end = bound.min(last).min(self.cursor + chunk);
+            return (end > self.cursor).then_some((end, true));
+        }
+        let aligned = ((self.cursor / chunk + 1) * chunk).min(bound);
         let end = folder.next_end(self.cursor).map_or(aligned, |e| e.min(aligned));
-        (end <= last).then_some(end)
+        (end <= last).then_some((end, false))
     }
 
     /// Whether an input ended just here and still waits in the window.
@@ -91,24 +106,24 @@ impl Fold {
         self.engine.finish()
     }
 
-    fn take(&mut self, records: Vec<RawEvent>, end: u64) -> EngineOutcome {
+    fn take(&mut self, records: impl IntoIterator<Item = RawEvent>, end: u64) -> EngineOutcome {
         self.cursor = end;
         self.finished = false;
         self.engine.process(records)
     }
 }
 
-/// Reads the records up to and with `end`.
-fn records(log: &SqliteLog, cursor: u64, end: u64) -> Outcome<Vec<RawEvent>> {
+/// Reads the records up to and with `end`, with their positions.
+fn records(log: &SqliteLog, cursor: u64, end: u64) -> Outcome<Vec<(u64, RawEvent)>> {
     let mut at = cursor;
-    let mut out: Vec<RawEvent> = Vec::new();
+    let mut out: Vec<(u64, RawEvent)> = Vec::new();
     while at < end {
         let max = usize::try_from(end - at).unwrap_or(CHUNK);
         let page: Vec<Record> = block_on(log.read(Position(at), max))??;
         let Some(last) = page.last() else { break };
         at = last.position.0;
         // Unreadable records are buried by the log itself, and the page may reach beyond them.
-        out.extend(page.into_iter().filter(|r| r.position.0 <= end).map(|r| r.event));
+        out.extend(page.into_iter().filter(|r| r.position.0 <= end).map(|r| (r.position.0, r.event)));
     }
     Ok(out)
 }
@@ -119,7 +134,7 @@ pub(crate) struct Pipeline<'a> {
     folder: Folder,
     // Before the log: a graph must not be ahead of what its log can prove.
     graph: EmbeddedGraph,
-    log: SqliteLog,
+    log: Arc<SqliteLog>,
     fold: Fold,
     /// Last position of the log.
     last: u64,
@@ -137,14 +152,14 @@ pub(crate) struct Pipeline<'a> {
 impl<'a> Pipeline<'a> {
     /// Opens the stores and goes back to the newest checkpoint.
     pub(crate) fn open(session: &'a Session, folder: Folder) -> Outcome<Self> {
-        let log = SqliteLog::open(folder.log(), session.config.log)?;
+        let log = Arc::new(SqliteLog::open(folder.log(), session.config.log)?);
         let rebuild = !folder.graph().join(tapio_graph::embedded::GRAPH_FILE).exists();
         let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
         block_on(graph.ensure_schema())??;
         let last = block_on(log.stats())??.last.0;
         folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
-        let fold = Fold::restore(session, &log, rebuild)?;
+        let fold = Fold::restore(session, &folder, &log, rebuild)?;
         let rules = restore_rules(session, &folder)?;
         let cursor = fold.cursor;
         let now = Instant::now();
@@ -184,6 +199,47 @@ impl<'a> Pipeline<'a> {
         self.last
     }
 
+    /// The log, for a collector that appends to it beside.
+    pub(crate) fn log(&self) -> Arc<SqliteLog> {
+        Arc::clone(&self.log)
+    }
+
+    /// Somebody else has appended up to here.
+    pub(crate) fn grown(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
+    /// Begins with a living cluster, or goes on with it.
+    pub(crate) fn begin_live(&mut self, name: String, identity: String) -> Outcome {
+        self.folder.begin_live(name, identity, self.last)?;
+        // It was made before anybody knew what would come; one collector's stream needs no window.
+        if self.fold.engine.stats().raw == 0 {
+            self.fold.engine = live_engine(self.session);
+        }
+        Ok(())
+    }
+
+    /// Nothing comes for a moment: what waits for the graph is written.
+    pub(crate) fn rest(&mut self) -> Outcome {
+        if self.outbox.is_empty() && self.applied.elapsed() < COMMIT_AFTER {
+            return Ok(());
+        }
+        if self.applied.elapsed() >= BATCH_AFTER { self.flush() } else { Ok(()) }
+    }
+
+    /// Drops what is older than the settings keep, of log and graph. What the engine has not taken is never dropped.
+    pub(crate) fn retain(&mut self) -> Outcome {
+        let live = &self.session.config.live;
+        let now = self.fold.engine.newest();
+        let keep = Retention { max_age_secs: live.keep_hours.saturating_mul(3_600), max_bytes: live.log_max_bytes };
+        block_on(self.log.retain(keep, now))??;
+        if live.keep_hours > 0 && now > Time::MIN {
+            let hours = i64::try_from(live.keep_hours).unwrap_or(i64::MAX);
+            block_on(self.graph.retain(now.plus(hours.saturating_mul(-60 * MINUTE))))??;
+        }
+        Ok(())
+    }
+
     /// Begins with an input: how many of its events are in the log already; none: all.
     pub(crate) fn begin(&mut self, name: String, fingerprint: Option<String>) -> Outcome<Option<u64>> {
         self.folder.begin(name, fingerprint, self.last)
@@ -219,13 +275,20 @@ impl<'a> Pipeline<'a> {
                 }
                 self.save()?;
             }
-            let Some(end) = self.fold.next_end(&self.folder, self.last) else { return Ok(()) };
+            let Some((end, alone)) = self.fold.next_end(&self.folder, self.last) else { return Ok(()) };
             let events = records(&self.log, self.fold.cursor, end)?;
-            let out = self.fold.take(events, end);
-            self.keep(out, end > self.told, each)?;
-            if end - self.saved.1 >= often.checkpoint_events
-                || self.saved.0.elapsed().as_secs() >= often.checkpoint_secs
-            {
+            if alone {
+                for (at, event) in events {
+                    let out = self.fold.take([event], at);
+                    self.keep(out, at > self.told, each)?;
+                }
+                self.fold.cursor = end;
+            } else {
+                let out = self.fold.take(events.into_iter().map(|(_, e)| e), end);
+                self.keep(out, end > self.told, each)?;
+            }
+            let secs = if alone { self.session.config.live.checkpoint_secs } else { often.checkpoint_secs };
+            if end - self.saved.1 >= often.checkpoint_events || self.saved.0.elapsed().as_secs() >= secs {
                 self.save()?;
             }
         }
@@ -275,7 +338,8 @@ impl<'a> Pipeline<'a> {
                 block_on(self.log.bury(letters))??;
             }
         }
-        if self.outbox.len() >= BATCH || self.applied.elapsed() >= BATCH_AFTER {
+        let wait = if self.outbox.is_empty() { COMMIT_AFTER } else { BATCH_AFTER };
+        if self.outbox.len() >= BATCH || self.applied.elapsed() >= wait {
             self.flush()?;
         }
         Ok(())
@@ -341,15 +405,20 @@ pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
     let last = block_on(log.stats())??.last.0;
     folder.check_log(last)?;
     let told = block_on(log.committed(CONSUMER))??.0;
-    let mut fold = Fold::restore(session, &log, false)?;
+    let mut fold = Fold::restore(session, &folder, &log, false)?;
     while fold.cursor < last || fold.must_finish(&folder) {
         if fold.must_finish(&folder) {
             fold.finish();
             continue;
         }
-        let end = fold.next_end(&folder, last).unwrap_or(last);
+        let (end, alone) = fold.next_end(&folder, last).unwrap_or((last, false));
         let events = records(&log, fold.cursor, end)?;
-        fold.take(events, end);
+        if alone {
+            events.into_iter().for_each(|(at, e)| _ = fold.take([e], at));
+            fold.cursor = end;
+        } else {
+            fold.take(events.into_iter().map(|(_, e)| e), end);
+        }
     }
     let mut gaps = Vec::new();
     if !fold.finished {

@@ -77,3 +77,36 @@ fn control_characters_of_the_input_do_not_reach_the_terminal() {
     let out = run_with(&["timeline", "pod/p", "--from", "-"], pod.as_bytes()).ok();
     assert!(out.contains("red") && !out.contains('\u{1b}') && !out.contains('\u{7}'), "{out:?}");
 }
+
+#[test]
+fn a_cluster_that_cannot_be_talked_to_is_named_with_a_remedy_and_ends_with_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // A port that nobody listens on, for as long as it is ours to give back.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters:\n- name: c\n  cluster: {{server: 'http://{free}'}}\n\
+         contexts:\n- name: a\n  context: {{cluster: c, user: u}}\nusers:\n- name: u\n  user: {{token: t}}\n"
+    );
+    fs::write(path("config"), kubeconfig).unwrap();
+    fs::write(path("broken"), "{").unwrap();
+    let config = path("config");
+    let data = path("data");
+    let file = path("x.jsonl");
+    for (arguments, says) in [
+        (vec!["--kubeconfig", "/nowhere/config"], "cannot read /nowhere/config"),
+        (vec!["--kubeconfig", text(&path("broken"))], "kubeconfig cannot be used"),
+        (vec!["--kubeconfig", text(&config), "--context", "b"], "no context `b`; it has: a"),
+        (vec!["--kubeconfig", text(&config)], "cannot be reached"),
+    ] {
+        for command in
+            [vec!["up", "--data-dir", text(&data)], vec!["record", "-o", text(&file)], vec!["check", "cluster"]]
+        {
+            run(&[command, arguments.clone()].concat()).failed(3, says);
+            // Nothing is left behind of what did not begin.
+            assert!(!data.exists() && !file.exists());
+        }
+    }
+    run(&["record", "--for", "soon", "-o", text(&file)]).failed(2, "90s, 10m or 2h");
+    run(&["up", "-o", "yaml"]).failed(2, "no YAML form");
+}

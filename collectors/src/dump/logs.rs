@@ -1,7 +1,6 @@
 //! Logs of containers: their last lines, without colours, without secrets.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use serde::Serialize;
@@ -10,11 +9,8 @@ use serde_json::value::to_raw_value;
 use super::moment::Moment;
 use super::{plain_name, unreadable};
 use crate::input::next_line;
+use crate::log_tail::{LogTail, MAX_LINE};
 use crate::reader::{Output, Stopped};
-use crate::redaction::LineMask;
-
-/// Bytes of a line that are kept.
-const MAX_LINE: usize = 4_096;
 
 /// The end of a log.
 pub(super) struct Tail<'a> {
@@ -56,60 +52,19 @@ fn of_path(name: &str) -> Option<Of> {
     Some(Of { namespace: namespace.to_owned(), pod: pod.to_owned(), container: container.to_owned(), previous })
 }
 
-/// The last lines of a log, as they come.
-struct Lines {
-    last: VecDeque<String>,
-    bytes: usize,
-    most_lines: usize,
-    most_bytes: usize,
-    truncated: bool,
+/// Gives out what is left of a log.
+fn emit(lines: LogTail, out: &Output, moment: &mut Moment, of: &Of) -> Result<(), Stopped> {
+    let (lines, truncated) = lines.finish();
+    out.log_lines(lines.len());
+    let Of { namespace, pod, container, previous } = of;
+    match to_raw_value(&Data { container, lines, namespace, pod, previous: *previous, truncated }) {
+        Ok(data) => moment.add(out, "ContainerLog", BTreeMap::new(), data),
+        Err(_) => Ok(()),
+    }
 }
 
-impl Lines {
-    fn new(out: &Output) -> Self {
-        let o = &out.options;
-        Lines {
-            last: VecDeque::new(),
-            bytes: 0,
-            most_lines: o.log_tail_lines.max(1),
-            most_bytes: o.log_tail_bytes,
-            truncated: false,
-        }
-    }
-
-    /// Takes a line; `len` bytes long before it was cut to what `bytes` holds.
-    fn push(&mut self, bytes: &[u8], len: usize) {
-        let bytes = bytes.get(..MAX_LINE.min(bytes.len())).unwrap_or(bytes);
-        let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
-        let mut text = match text.bytes().any(|b| b < b' ' && b != b'\t' || b >= 0x7f) {
-            true => without_escapes(&text),
-            // Nearly all lines.
-            false => text.into_owned(),
-        };
-        if len > MAX_LINE {
-            text.push_str(" …");
-        }
-        self.bytes += text.len() + 1;
-        self.last.push_back(text);
-        while self.last.len() > self.most_lines || (self.bytes > self.most_bytes && self.last.len() > 1) {
-            self.truncated = true;
-            if let Some(gone) = self.last.pop_front() {
-                self.bytes -= gone.len() + 1;
-            }
-        }
-    }
-
-    fn emit(self, out: &Output, moment: &mut Moment, of: &Of) -> Result<(), Stopped> {
-        let mut mask = LineMask::default();
-        let lines: Vec<String> = self.last.into_iter().map(|l| mask.line(&l).unwrap_or(l)).collect();
-        out.log_lines(lines.len());
-        let Of { namespace, pod, container, previous } = of;
-        let truncated = self.truncated;
-        match to_raw_value(&Data { container, lines, namespace, pod, previous: *previous, truncated }) {
-            Ok(data) => moment.add(out, "ContainerLog", BTreeMap::new(), data),
-            Err(_) => Ok(()),
-        }
-    }
+fn empty(out: &Output) -> LogTail {
+    LogTail::new(out.options.log_tail_lines, out.options.log_tail_bytes)
 }
 
 /// A log of which only the end was read.
@@ -119,19 +74,19 @@ pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, t
         return Ok(());
     };
     let mut bytes = tail.bytes;
-    let mut lines = Lines::new(out);
+    let mut lines = empty(out);
     if tail.cut {
-        lines.truncated = true;
+        lines.cut();
         // The first line is whole only where a line ended before it.
         let begin = bytes.iter().position(|b| *b == b'\n').map_or(1, |n| n + 1);
         bytes = bytes.get(begin..).unwrap_or_default();
     }
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     // No more lines are looked at than are kept.
-    let begin = memchr::memrchr_iter(b'\n', bytes).nth(lines.most_lines - 1);
+    let begin = memchr::memrchr_iter(b'\n', bytes).nth(lines.most_lines() - 1);
     let bytes = match begin {
         Some(at) => {
-            lines.truncated = true;
+            lines.cut();
             &bytes[at + 1..]
         }
         None => bytes,
@@ -145,7 +100,7 @@ pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, t
             from = end + 1;
         }
     }
-    lines.emit(out, moment, &of)
+    emit(lines, out, moment, &of)
 }
 
 /// A log that can only be read from its beginning: compressed, in an archive, or with sections for containers.
@@ -157,7 +112,7 @@ pub(super) fn stream(
     reader: &mut dyn BufRead,
 ) -> Result<(), Stopped> {
     let of = of_path(name);
-    let mut lines = Lines::new(out);
+    let mut lines = empty(out);
     let mut buffer = Vec::new();
     let (mut any, mut sections, mut at) = (false, false, 0u64);
     let failed = loop {
@@ -178,7 +133,7 @@ pub(super) fn stream(
         lines.push(&buffer, read.len);
     };
     match of {
-        Some(of) if any || !sections => lines.emit(out, moment, &of)?,
+        Some(of) if any || !sections => emit(lines, out, moment, &of)?,
         None if !sections => out.skip(origin, "a log outside of NAMESPACE/POD/, so nobody knows whose it is"),
         _ => {}
     }
@@ -212,7 +167,7 @@ pub(super) fn section(
         return out.dead(origin, Some(line), why.to_owned(), start);
     };
     let end = format!("==== END logs for container {} of pod {}/{} ====", of.container, of.namespace, of.pod);
-    let mut lines = Lines::new(out);
+    let mut lines = empty(out);
     let mut buffer = Vec::new();
     // A failing read comes again for whoever reads on.
     while let Ok(read) = next_line(reader, &mut buffer, MAX_LINE) {
@@ -221,32 +176,5 @@ pub(super) fn section(
         }
         lines.push(&buffer, read.len);
     }
-    lines.emit(out, moment, &of)
-}
-
-/// Terminal colours and other control sequences say nothing.
-fn without_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => match chars.next() {
-                // CSI: parameters up to a letter.
-                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                // OSC: up to BEL or ESC \.
-                Some(']') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\t' => out.push('\t'),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
+    emit(lines, out, moment, &of)
 }

@@ -305,7 +305,9 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         let Some(Body::Lease(l)) = view.world.live(&key).map(|o| &o.body) else { return None };
         let renewed = l.spec.renew_time.or(*l.spec.acquire_time)?;
         let free = l.spec.holder_identity.is_empty();
-        let old = view.now.since(renewed) > l.spec.lease_duration_seconds.max(15) * SECOND;
+        // A renewal that nobody could see may have been made.
+        let seen = view.world.blind_until.map_or(renewed, |t| t.max(renewed));
+        let old = view.now.since(seen) > l.spec.lease_duration_seconds.max(15) * SECOND;
         (free || old).then(|| (key, renewed, l.spec.holder_identity.clone()))
     };
     if let (Some(first), Some((lease, renewed, holder))) = (waiting.first(), stale("kube-scheduler")) {

@@ -83,6 +83,9 @@ impl EventProcessor {
                 self.state.dirty = true;
             }
             Payload::Gap(_) => {
+                if raw.source == source::CLUSTER {
+                    self.state.world.blind_until = self.state.world.blind_until.max(Some(at));
+                }
                 if let Some(e) = events.first() {
                     let from = e.note("from").and_then(|t| Time::parse(t).ok());
                     let gap = Gap {

@@ -15,6 +15,8 @@ const ALLOWED: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    // Certificates of public authorities, as data, in builds for wasm32 only.
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",

@@ -1,0 +1,67 @@
+//! `tapio check cluster`: what the credentials allow, and what will be missing.
+
+use tapio_collectors::cluster::{Survey, survey};
+
+use crate::args::{Cluster, Out};
+use crate::cmd::Session;
+use crate::error::Outcome;
+use crate::output::table::{Overflow, Table};
+use crate::output::text::{clean, count};
+use crate::wire::live::{Source, runtime};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tapio check cluster                           what `tapio up` may see of the current context's cluster
+  tapio check cluster --context prod -n shop    one namespace of another
+  tapio check cluster -o json | jq '.kinds[] | select(.refused != [])'
+
+Nothing is read but the server's word on each right (SelfSubjectAccessReview). It ends with 0 also where rights are
+missing: `tapio up` goes on without those kinds.";
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    at: Cluster,
+    #[command(flatten)]
+    out: Out,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Outcome {
+    let runtime = runtime()?;
+    let source = Source::open(session, &runtime, &args.at, None)?;
+    let found = runtime.block_on(survey(source.connection, &source.config))?;
+    let format = session.screen.format(args.out.output);
+    session.screen.show(format, &found, |wide| lay_out(session, &found, wide))
+}
+
+fn lay_out(session: &Session, s: &Survey, wide: bool) -> String {
+    let p = session.screen.paint;
+    let user = s.user.as_ref().map(|u| format!(", as {u}")).unwrap_or_default();
+    let mut out = format!("{} at {}, {}{user}\n", p.strong(&clean(&s.context)), s.server, s.version);
+    if s.clock_ahead_secs != 0 {
+        let way = if s.clock_ahead_secs > 0 { "ahead of" } else { "behind" };
+        out.push_str(&format!(
+            "its clock is {} s {way} this machine's; its time is used\n",
+            s.clock_ahead_secs.unsigned_abs()
+        ));
+    }
+    let refused: Vec<_> = s.kinds.iter().filter(|k| !k.refused.is_empty()).collect();
+    let allowed = s.kinds.len() - refused.len();
+    let all = if refused.is_empty() { p.good("all allowed") } else { p.doubtful("missing rights below") };
+    out.push_str(&format!("{} of {} may be seen, {all}\n", allowed, count(s.kinds.len(), "kind")));
+    if !refused.is_empty() || wide {
+        out.push('\n');
+        let mut t = Table::new(&["KIND", "NEEDS", "REFUSED", "WITHOUT IT NOTHING IS TOLD OF"]).indented(2);
+        for k in s.kinds.iter().filter(|k| wide || !k.refused.is_empty()) {
+            t.row([k.resource.clone(), k.needs.join(","), k.refused.join(","), k.without_it.to_owned()]);
+        }
+        out.push_str(&t.lay_out(session.screen.width, if wide { Overflow::Keep } else { Overflow::Wrap }, p));
+    }
+    if !s.switched_off.is_empty() {
+        out.push_str("\nleft out by the settings:\n");
+        for what in &s.switched_off {
+            out.push_str(&format!("  {what}\n"));
+        }
+    }
+    out
+}

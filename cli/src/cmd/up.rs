@@ -1,0 +1,189 @@
+//! `tapio up`: everything in one process beside a kubeconfig; incidents as they come and go.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+use tapio_collectors::cluster::ScopeState;
+use tapio_core::answer::{Incident, IncidentState};
+use tapio_core::time::Time;
+use tapio_engine::Outcome as EngineOutcome;
+use tapio_engine::incidents::Transition;
+use tapio_graph::rules::{Finding, News};
+
+use super::Session;
+use crate::args::{Cluster, Format, Out};
+use crate::error::{Failure, Outcome};
+use crate::output::story::Story;
+use crate::output::text::count;
+use crate::wire::live::{Listener, Live, View, default_folder};
+use crate::wire::{Folder, Interrupt};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tapio up                                      the current context; incidents as they open and are resolved
+  tapio up --context prod -n shop -n pay        two namespaces of another cluster
+  tapio up -o json | jq 'select(.transition == \"opened\") | .incident.root_cause'
+  tapio up --data-dir d                         then, after it ended: tapio incidents --data-dir d, tapio why …
+
+It needs the right to list and watch; `tapio check cluster` says what is missing. It reads no Secret unless the
+settings say so, and never a value of one. Ctrl-C ends it; the same command goes on where it stopped.
+Data lie in --data-dir, else in $XDG_DATA_HOME/tapio/CONTEXT or ~/.local/share/tapio/CONTEXT, for a week
+(live.keep_hours).";
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Keep event log and graph in this folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Name of the cluster in answers; else that of the context
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    #[command(flatten)]
+    at: Cluster,
+    #[command(flatten)]
+    out: Out,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Outcome {
+    let format = session.screen.format(args.out.output);
+    if format == Format::Yaml {
+        return Err(Failure::input("a stream has no YAML form; give -o table, wide or json (one object a line)"));
+    }
+    let stop = Interrupt::listen()?;
+    let mut live = Live::open(session, &args.at, args.cluster.as_deref(), |context| match &args.data_dir {
+        Some(dir) => Folder::create(dir),
+        None => Folder::create(&default_folder(context)?),
+    })?;
+    let dir = live.pipeline().folder().dir().display().to_string();
+    let connection = &live.state().connection;
+    session.note(&format!("watching {} at {}, data in {dir}", connection.context(), connection.server()));
+    let mut told = Told::new(session, format);
+    told.open_before(&live.pipeline().engine().answer().incidents)?;
+    let mut remarks = Remarks { session, begun: Instant::now(), ready: false, said: false, skewed: 0 };
+    live.run(&stop, &mut [&mut told, &mut remarks])?;
+    let events = usize::try_from(live.events()).unwrap_or(usize::MAX);
+    session.note(&format!(
+        "ended, {} taken in; the same command goes on, `tapio incidents --data-dir {dir}` looks back",
+        count(events, "event")
+    ));
+    Ok(())
+}
+
+/// A line of `-o json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: Time,
+    transition: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<&'a Incident>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<&'a Finding>,
+}
+
+/// Incidents on standard output.
+struct Told<'a> {
+    session: &'a Session,
+    json: bool,
+    story: Story<'a>,
+}
+
+impl<'a> Told<'a> {
+    fn new(session: &'a Session, format: Format) -> Self {
+        let json = format == Format::Json;
+        Told { session, json, story: Story::new(session, !json, format == Format::Wide) }
+    }
+
+    /// Incidents that an earlier run has left open.
+    fn open_before(&mut self, incidents: &[Incident]) -> Outcome {
+        for i in incidents.iter().filter(|i| i.state == IncidentState::Open) {
+            if self.json {
+                self.line(i.updated_at, "open", Some(i), None)?;
+            } else {
+                self.story.open(i)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn line(
+        &self,
+        at: Time,
+        transition: &'static str,
+        incident: Option<&Incident>,
+        finding: Option<&Finding>,
+    ) -> Outcome {
+        let line = Line { at, transition, incident, finding };
+        let text = serde_json::to_string(&line).map_err(|e| Failure::Unreachable(format!("cannot write JSON: {e}")))?;
+        self.session.screen.print(&text)
+    }
+}
+
+impl Listener for Told<'_> {
+    fn heard(&mut self, out: &EngineOutcome, news: &[News]) -> Outcome {
+        if !self.json {
+            return self.story.tell(out, news);
+        }
+        for (t, i) in &out.incidents {
+            let word = match t {
+                Transition::Opened => "opened",
+                Transition::Updated => "updated",
+                Transition::Resolved => "resolved",
+                Transition::Merged => "merged",
+            };
+            self.line(i.updated_at, word, Some(i), None)?;
+        }
+        for n in news {
+            match n {
+                News::Opened(f) => self.line(f.opened_at, "firing", None, Some(f))?,
+                News::Resolved(f) => self.line(f.resolved_at.unwrap_or(f.opened_at), "over", None, Some(f))?,
+                News::Fenced(_) => {}
+            }
+        }
+        // Rules that are off are told on stderr in every form.
+        self.story.tell(&EngineOutcome::default(), news)
+    }
+}
+
+/// What stands around it, on standard error.
+struct Remarks<'a> {
+    session: &'a Session,
+    begun: Instant,
+    /// The first lists are in the log; the engine has them at the next time.
+    ready: bool,
+    said: bool,
+    skewed: i64,
+}
+
+impl Listener for Remarks<'_> {
+    fn heard(&mut self, _: &EngineOutcome, _: &[News]) -> Outcome {
+        Ok(())
+    }
+
+    fn rested(&mut self, view: &View) -> Outcome {
+        let ahead = view.state.connection.clock_ahead() / tapio_core::time::SECOND;
+        if (ahead - self.skewed).abs() > 1 {
+            self.skewed = ahead;
+            let (n, way) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+            self.session.note(&format!("the API server's clock is {n} s {way} this machine's; its time is used"));
+        }
+        let Some(millis) = view.state.synced_after_millis().filter(|_| !self.said) else { return Ok(()) };
+        if !std::mem::replace(&mut self.ready, true) {
+            return Ok(());
+        }
+        self.said = true;
+        let scopes = view.state.scopes();
+        let watched = scopes.values().filter(|s| matches!(s, ScopeState::Watching | ScopeState::Listing)).count();
+        let refused = scopes.values().filter(|s| matches!(s, ScopeState::Forbidden { .. })).count();
+        let refused = match refused {
+            0 => String::new(),
+            n => format!(", {n} not allowed (see `tapio check cluster`)"),
+        };
+        self.session.note(&format!(
+            "{watched} kinds{refused}; {} known after {:.1} s, first lists took {millis} ms",
+            count(view.pipeline.engine().size().0, "object"),
+            self.begun.elapsed().as_secs_f64(),
+        ));
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The left end: a connection that was tried, and what is to be watched through it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tapio_cluster::{ApiError, ConnectError, Connection, Target};
+use tapio_collectors::cluster::ClusterConfig;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::Cluster;
+use crate::cmd::Session;
+use crate::error::{Failure, Outcome, chain};
+
+/// How long the first answer is waited for.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// A cluster that answered.
+pub(crate) struct Source {
+    /// The connection.
+    pub(crate) connection: Arc<Connection>,
+    /// The cluster's name in every event.
+    pub(crate) name: String,
+    /// The server's version.
+    pub(crate) version: String,
+    /// What tells it from any other cluster.
+    pub(crate) identity: String,
+    /// What is watched.
+    pub(crate) config: ClusterConfig,
+}
+
+/// A runtime for everything that talks to the cluster.
+pub(crate) fn runtime() -> Outcome<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("collector")
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Unreachable(format!("cannot start the runtime: {e}")))
+}
+
+impl Source {
+    /// Connects, and asks the server who it is.
+    pub(crate) fn open(session: &Session, runtime: &Runtime, cluster: &Cluster, name: Option<&str>) -> Outcome<Self> {
+        let target = Target { kubeconfig: cluster.kubeconfig.clone(), context: cluster.context.clone() };
+        runtime.block_on(async {
+            let connection = Connection::open(target).await?;
+            let with = |e: ApiError| {
+                let (context, server) = (connection.context(), connection.server());
+                Failure::Unreachable(format!("context {context}, {server}: {e}"))
+            };
+            let version = connection.version(FIRST).await.map_err(with)?.git_version;
+            // Versions are told to anybody; this needs credentials that hold.
+            let identity = connection.identity().await.map_err(with)?;
+            let identity = identity.unwrap_or_else(|| connection.server().to_owned());
+            let mut config = session.config.cluster.clone();
+            if !cluster.namespaces.is_empty() {
+                config.namespaces.clone_from(&cluster.namespaces);
+            }
+            let name = name.unwrap_or(connection.context()).to_owned();
+            Ok(Source { connection: Arc::new(connection), name, version, identity, config })
+        })
+    }
+
+    /// For people.
+    pub(crate) fn title(&self) -> String {
+        format!("{} at {}", self.connection.context(), self.connection.server())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(e: ConnectError) -> Self {
+        Failure::Unreachable(chain(&e))
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(e: ApiError) -> Self {
+        Failure::Unreachable(chain(&e))
+    }
+}
