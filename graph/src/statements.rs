@@ -62,13 +62,18 @@ pub fn marsdb_index(index: Index) -> String {
     format!("CREATE INDEX ON :{}({}){unique}", index.label, index.property)
 }
 
+/// Name of an index, or of the constraint that it belongs to, in Neo4j.
+pub fn neo4j_name(index: Index) -> String {
+    format!("tapio_{}_{}", index.label, index.property)
+}
+
 /// DDL of an index in Neo4j 5's words; harmless when it is there.
 pub fn neo4j_index(index: Index) -> String {
-    let (l, p) = (index.label, index.property);
+    let (name, l, p) = (neo4j_name(index), index.label, index.property);
     if index.unique {
-        format!("CREATE CONSTRAINT tapio_{l}_{p} IF NOT EXISTS FOR (n:{l}) REQUIRE n.{p} IS UNIQUE")
+        format!("CREATE CONSTRAINT {name} IF NOT EXISTS FOR (n:{l}) REQUIRE n.{p} IS UNIQUE")
     } else {
-        format!("CREATE INDEX tapio_{l}_{p} IF NOT EXISTS FOR (n:{l}) ON (n.{p})")
+        format!("CREATE INDEX {name} IF NOT EXISTS FOR (n:{l}) ON (n.{p})")
     }
 }
 
@@ -201,6 +206,12 @@ pub fn page_of_nodes(label: Label, size: usize) -> String {
     format!("MATCH (n:{label}) WHERE n.{k} > $after RETURN n LIMIT {size}")
 }
 
+/// The same for Neo4j, which promises no order but the one that is asked for; it reads that from the index.
+pub fn neo4j_page_of_nodes(label: Label, size: usize) -> String {
+    let k = label.key_property();
+    format!("MATCH (n:{label}) WHERE n.{k} > $after RETURN n ORDER BY n.{k} LIMIT {size}")
+}
+
 /// Relations that start at nodes with a key above `$after` up to `$last`: columns `key, relation, props, other`.
 pub fn page_of_relations(label: Label) -> String {
     let k = label.key_property();
@@ -256,6 +267,7 @@ pub fn catalog() -> Vec<Statement> {
         add(format!("read.node.{label}"), node(label), "merge a derived node into the real one");
         add(format!("read.relations.{label}"), relations_of(label), "move relations to the real node");
         add(format!("read.page.{label}"), page_of_nodes(label, 1000), "graph hash");
+        add(format!("read.neo4j_page.{label}"), neo4j_page_of_nodes(label, 1000), "graph hash on Neo4j");
         add(format!("read.page_relations.{label}"), page_of_relations(label), "graph hash");
     }
     for &relation in Relation::ALL {
