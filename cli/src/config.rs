@@ -35,11 +35,13 @@ pub(crate) struct Config {
 pub(crate) struct GraphSettings {
     /// Queries that run at the same time.
     pub(crate) readers: usize,
+    /// Connections to a Neo4j that write side by side.
+    pub(crate) neo4j_connections: usize,
 }
 
 impl Default for GraphSettings {
     fn default() -> Self {
-        GraphSettings { readers: EmbeddedConfig::default().readers }
+        GraphSettings { readers: EmbeddedConfig::default().readers, neo4j_connections: 4 }
     }
 }
 
@@ -127,6 +129,7 @@ impl Config {
             ("engine.max_buffered", self.engine.max_buffered),
             ("engine.max_objects", self.engine.max_objects),
             ("graph.readers", self.graph.readers),
+            ("graph.neo4j_connections", self.graph.neo4j_connections),
             ("query.max_rows", self.query.max_rows),
         ];
         match least.into_iter().find(|(_, n)| *n == 0) {

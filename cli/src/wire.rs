@@ -10,13 +10,13 @@ mod interrupt;
 mod letters;
 mod pipeline;
 mod progress;
+mod store;
 
 use std::path::PathBuf;
 
 use tapio_collectors::{Item, ReadOptions, Summary};
 use tapio_core::answer::Gap;
 use tapio_engine::{EngineConfig, EventProcessor, Outcome as EngineOutcome};
-use tapio_graph::EmbeddedGraph;
 
 use crate::args::{From as Where, Reading};
 use crate::cmd::Session;
@@ -26,6 +26,7 @@ pub(crate) use folder::{Folder, fingerprint};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
 pub(crate) use pipeline::{Pipeline, block_on, newest_of};
+pub(crate) use store::{Graph, address, neo4j, newest, of_folder};
 
 /// Events that the engine takes at once.
 pub(crate) const CHUNK: usize = 256;
@@ -110,7 +111,7 @@ pub(crate) struct Known {
     /// The engine at the end of what is known.
     pub(crate) engine: EventProcessor,
     /// The graph beside it, where there is a data folder.
-    pub(crate) graph: Option<EmbeddedGraph>,
+    pub(crate) graph: Option<Graph>,
     /// What an interrupted replay left open.
     pub(crate) gaps: Vec<Gap>,
 }

@@ -3,6 +3,7 @@
 //! A lane that cannot run says SKIPPED and why; it never says ok. With `CI=true` a skip of a lane that has to run
 //! there is a failure.
 
+mod neo4j;
 mod table;
 mod tests;
 
@@ -23,6 +24,8 @@ enum Work {
     Tests(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// A task of this program.
     Task(fn(&Path) -> Result<()>),
+    /// Tests against a real Neo4j of this version.
+    Neo4j(&'static neo4j::Version),
 }
 
 struct Lane {
@@ -71,6 +74,20 @@ const LANES: &[Lane] = &[
         "documentation builds without a warning",
         Work::Cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
     ),
+    Lane {
+        name: "neo4j-5",
+        title: "the graph suite on a real Neo4j 5",
+        work: Work::Neo4j(&neo4j::VERSIONS[0]),
+        missing: |_| neo4j::missing(&neo4j::VERSIONS[0]),
+        required: true,
+    },
+    Lane {
+        name: "neo4j-2026",
+        title: "the graph suite on a real Neo4j 2026",
+        work: Work::Neo4j(&neo4j::VERSIONS[1]),
+        missing: |_| neo4j::missing(&neo4j::VERSIONS[1]),
+        required: true,
+    },
     lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {
@@ -129,5 +146,6 @@ fn work(root: &Path, work: &Work, counts: &mut tests::Counts) -> Result<()> {
         Work::Cargo(args, env) => run_cargo(root, args, env),
         Work::Tests(args, env) => tests::run(root, args, env, counts),
         Work::Task(task) => task(root),
+        Work::Neo4j(version) => neo4j::run(root, version, counts),
     }
 }

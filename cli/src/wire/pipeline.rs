@@ -13,8 +13,9 @@ use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record};
 use tapio_core::raw::{DeadLetter, RawEvent};
 use tapio_core::time::Time;
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
-use tapio_graph::EmbeddedGraph;
+use tapio_graph::neo4j::Address;
 
+use super::store::{self, Graph};
 use super::{CHUNK, Folder, Known, engine};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
@@ -57,7 +58,7 @@ impl Fold {
         };
         let Some((Position(cursor), version, bytes)) = saved else { return Ok(new()) };
         if rebuild {
-            session.note("the graph is gone; building it again from the whole event log");
+            session.note("the graph is new or gone; building it from the whole event log");
             return Ok(new());
         }
         let (finished, state) = match bytes.split_first() {
@@ -118,7 +119,7 @@ pub(crate) struct Pipeline<'a> {
     session: &'a Session,
     folder: Folder,
     // Before the log: a graph must not be ahead of what its log can prove.
-    graph: EmbeddedGraph,
+    graph: Graph,
     log: SqliteLog,
     fold: Fold,
     /// Last position of the log.
@@ -131,12 +132,10 @@ pub(crate) struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    /// Opens the stores and goes back to the newest checkpoint.
-    pub(crate) fn open(session: &'a Session, folder: Folder) -> Outcome<Self> {
+    /// Opens the stores and goes back to the newest checkpoint; `graph`: a Neo4j in the place of the folder's own.
+    pub(crate) fn open(session: &'a Session, mut folder: Folder, graph: Option<&Address>) -> Outcome<Self> {
         let log = SqliteLog::open(folder.log(), session.config.log)?;
-        let rebuild = !folder.graph().join(tapio_graph::embedded::GRAPH_FILE).exists();
-        let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
-        block_on(graph.ensure_schema())??;
+        let (graph, rebuild) = store::to_write(session, &mut folder, graph)?;
         let last = block_on(log.stats())??.last.0;
         folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
@@ -168,8 +167,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The graph.
-    pub(crate) fn graph(&self) -> &EmbeddedGraph {
-        &self.graph
+    pub(crate) fn graph(&self) -> &dyn GraphStore {
+        self.graph.as_ref()
     }
 
     /// Last position of the log.
@@ -267,6 +266,9 @@ impl<'a> Pipeline<'a> {
         bytes.extend(state);
         block_on(self.log.save_checkpoint(CONSUMER, Position(cursor), checkpoint::VERSION, bytes))??;
         self.saved = (Instant::now(), cursor);
+        if cursor >= self.told {
+            self.folder.set_rebuilding(false)?;
+        }
         self.folder.set_stream_end(self.fold.engine.newest())
     }
 
@@ -282,7 +284,7 @@ impl<'a> Pipeline<'a> {
 /// The engine of a data folder as of the end of its log, and its graph; nothing is written.
 pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
     let log = SqliteLog::open(folder.log(), session.config.log)?;
-    let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
+    let graph = store::of_folder(session, &folder)?;
     let last = block_on(log.stats())??.last.0;
     folder.check_log(last)?;
     let told = block_on(log.committed(CONSUMER))??.0;
