@@ -8,6 +8,8 @@
 
 #[path = "conformance/cases.rs"]
 mod cases;
+#[path = "conformance/differential.rs"]
+mod differential;
 #[path = "conformance/folder.rs"]
 mod folder;
 #[path = "conformance/questions.rs"]

@@ -61,6 +61,14 @@ const BENCHES: &[Bench] = &[
         quick: &["bench", "-p", "tapio-graph", "--bench", "embedded"],
         env: &[],
     },
+    Bench {
+        name: "neo4j",
+        title: "the graph on a Neo4j, beside a bare UNWIND loop",
+        file: "graph/benches/neo4j.rs",
+        full: &["bench", "-p", "tapio-graph", "--bench", "neo4j", "--", "50000"],
+        quick: &["bench", "-p", "tapio-graph", "--bench", "neo4j"],
+        env: &[],
+    },
 ];
 
 /// Runs the benches whose name contains `only`; the last is `dump`, the binary over generated dumps.

@@ -154,6 +154,9 @@ fn of_io(error: &std::io::Error) -> Fault {
     if low.contains("invalidcontenttype") || low.contains("corrupt message") {
         return Fault::Denied("it does not speak TLS there; use bolt:// in the place of bolt+s://".to_owned());
     }
+    if low.contains("tls handshake") {
+        return Fault::Away(format!("it broke the TLS handshake off ({text}); if it speaks no TLS, use bolt://"));
+    }
     if low.contains("lookup address") || low.contains("name or service not known") {
         return Fault::Away(format!("its host is not known ({text}); check the name"));
     }
@@ -208,5 +211,7 @@ mod tests {
         assert!(Fault::Busy(String::new()).passes() && Fault::Away(String::new()).passes());
         assert!(!of_login("The client is unauthorized due to authentication failure.").passes());
         assert!(!of_io(&std::io::Error::other("invalid peer certificate: UnknownIssuer")).passes());
+        let handshake = of_io(&std::io::Error::new(ErrorKind::UnexpectedEof, "tls handshake eof"));
+        assert!(matches!(handshake, Fault::Away(why) if why.contains("use bolt://")));
     }
 }

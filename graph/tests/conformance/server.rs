@@ -25,6 +25,7 @@ pub(crate) const CASES: &[(&str, fn())] = &[
     ("a_newer_format_is_refused_untouched", newer),
     ("a_missing_schema_is_made_and_a_graph_stays", schema),
     ("both_stores_have_one_hash", one_hash),
+    ("both_stores_answer_made_up_questions_alike", differential),
     ("large_batches_over_many_connections_are_the_same_graph", many_connections),
     ("two_writers_of_the_same_nodes_both_end", two_writers),
     ("a_query_out_of_time_or_without_an_asker_ends_on_the_server", stopped),
@@ -193,6 +194,18 @@ fn one_hash() {
     }
     assert_eq!(wait(store.stats()).unwrap(), wait(embedded.stats()).unwrap());
     assert_eq!(wait(store.graph_hash()).unwrap(), wait(embedded.graph_hash()).unwrap());
+}
+
+fn differential() {
+    let (store, _turn) = fresh();
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedGraph::open(dir.path(), EmbeddedConfig::default()).unwrap();
+    wait(embedded.ensure_schema()).unwrap();
+    for changes in large(300).chunks(400) {
+        write(&store, changes.to_vec());
+        write(&embedded, changes.to_vec());
+    }
+    crate::differential::compare(&embedded, &store);
 }
 
 fn many_connections() {
