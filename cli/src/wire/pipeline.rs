@@ -58,7 +58,7 @@ impl Fold {
         };
         let Some((Position(cursor), version, bytes)) = saved else { return Ok(new()) };
         if rebuild {
-            session.note("the graph is new or gone; building it from the whole event log");
+            session.note("the graph is gone or new; building it from the whole event log");
             return Ok(new());
         }
         let (finished, state) = match bytes.split_first() {
