@@ -86,7 +86,7 @@ enum Command {
     /// The mechanisms that it knows: what each needs as evidence, what refutes it, what to do
     #[command(after_help = mechanisms::EXAMPLES)]
     Mechanisms(mechanisms::Args),
-    /// Validates settings
+    /// Validates settings, and tests rules of your own
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
     /// Completions for a shell
@@ -100,6 +100,8 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     /// Where answers go.
     pub(crate) screen: Screen,
+    /// When to colour.
+    pub(crate) colour: crate::args::Colour,
     /// The file that the settings are from.
     pub(crate) settings: Option<std::path::PathBuf>,
     /// Nothing on stderr but errors.
@@ -112,6 +114,16 @@ impl Session {
         if !self.quiet {
             eprintln!("{}", crate::output::text::clean(text));
         }
+    }
+
+    /// The rules of one's own, if all are right; doubts about them are remarks.
+    pub(crate) fn rules(&self) -> Outcome<Vec<tapio_graph::rules::Rule>> {
+        let file = self.settings.as_ref().map(|f| f.display().to_string()).unwrap_or_default();
+        let checked = self.config.check_rules()?;
+        for p in &checked.warnings {
+            self.note(&format!("warning: {}", crate::config::line(&file, p)));
+        }
+        checked.into_rules(&file)
     }
 }
 
@@ -155,7 +167,7 @@ pub(crate) fn run() -> Outcome {
     let config = if lenient { Config::default() } else { Config::load(cli.global.config.as_deref())? };
     let colour = cli.global.color.unwrap_or(config.output.color);
     let screen = Screen::new(colour, config.output.format);
-    let session = Session { config, screen, settings: cli.global.config, quiet: cli.global.quiet };
+    let session = Session { config, screen, colour, settings: cli.global.config, quiet: cli.global.quiet };
     match cli.command {
         Command::Demo(a) => demo::run(&session, &a),
         Command::Analyze(a) => analyze::run(&session, &a),

@@ -1,5 +1,8 @@
 //! The file of settings: every part's own settings under its name, unknown names refused.
 
+mod rules;
+mod source;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +12,9 @@ use tapio_engine::EngineConfig;
 use tapio_graph::EmbeddedConfig;
 
 use crate::args::{Colour, Format};
-use crate::error::Failure;
+use crate::error::{Failure, Outcome};
+pub(crate) use rules::{Checked, line};
+use source::Placed;
 
 /// All settings; each part's defaults are right for most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +32,12 @@ pub(crate) struct Config {
     pub(crate) query: QuerySettings,
     /// Form of the output.
     pub(crate) output: OutputSettings,
+    /// Rules of one's own, as they stand in the file; judged where they are used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<Placed>,
+    /// The file, for places in it.
+    #[serde(skip)]
+    text: String,
 }
 
 /// Settings of the graph store.
@@ -120,7 +131,13 @@ impl Config {
         if text.lines().all(bare) {
             return Ok(Config::default());
         }
-        serde_saphyr::from_str::<Config>(text).map_err(|e| e.to_string()).and_then(Config::checked)
+        let config = serde_saphyr::from_str::<Config>(text).map_err(|e| e.to_string()).and_then(Config::checked)?;
+        Ok(Config { text: text.to_owned(), ..config })
+    }
+
+    /// Judges the rules of one's own.
+    pub(crate) fn check_rules(&self) -> Outcome<Checked> {
+        rules::check(&self.rules, &self.text)
     }
 
     /// Refuses numbers with which nothing could work.

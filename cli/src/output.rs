@@ -7,9 +7,11 @@ pub(crate) mod answer;
 pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod rows;
+pub(crate) mod rules;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod timeline;
+pub(crate) mod whatif;
 
 use std::io::Write;
 

@@ -11,6 +11,7 @@ mod letters;
 mod pipeline;
 mod progress;
 mod store;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
 pub(crate) use pipeline::{Pipeline, block_on, newest_of};
 pub(crate) use store::{Graph, address, neo4j, newest, of_folder};
+pub(crate) use watch::Watch;
 
 /// Events that the engine takes at once.
 pub(crate) const CHUNK: usize = 256;

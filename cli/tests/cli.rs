@@ -6,7 +6,11 @@
 mod bad_input;
 #[path = "cli/manual.rs"]
 mod manual;
+#[path = "cli/own_rules.rs"]
+mod own_rules;
 #[path = "cli/questions.rs"]
 mod questions;
 #[path = "cli/running.rs"]
 mod running;
+#[path = "cli/whatif.rs"]
+mod whatif;

@@ -23,6 +23,8 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapio_core::answer::Answer;
+use tapio_core::raw::{RawEvent, source};
+use tapio_core::time::SECOND;
 
 use story::Story;
 
@@ -50,18 +52,73 @@ fn same(told: &Told, (answer, bytes): (Answer, String)) -> Result<(), Failed> {
     judge::bytes(&told.as_it_is().1, &bytes)
 }
 
-const WAYS: [(&str, Way); 5] = [
+/// A way in which the clock of some sources is off; the roots must stay.
+fn skewed(told: &Told, by: i64, whose: fn(&RawEvent) -> bool) -> Result<(), Failed> {
+    let off = told.story.events().iter().filter(|e| whose(e)).count();
+    // One clock alone cannot be off.
+    if off == 0 || off == told.story.events().len() {
+        return Ok(());
+    }
+    let (answer, _) = ways::as_it_is(&ways::skewed(told.story.events(), by, whose));
+    judge::same_roots(&told.as_it_is().0, &answer)
+}
+
+fn of_a_node(e: &RawEvent) -> bool {
+    e.source == source::KUBELET
+}
+
+fn of_the_cluster(e: &RawEvent) -> bool {
+    e.source == source::CLUSTER
+}
+
+/// What nodes report as events of the API, with their own clock.
+fn an_event(e: &RawEvent) -> bool {
+    e.kind == "Event"
+}
+
+const WAYS: [(&str, Way); 10] = [
     ("as_it_is", |t| judge::incidents(&t.story, &t.as_it_is().0)),
     ("shuffled", |t| same(t, ways::as_it_is(&ways::shuffled(t.story.events(), t.story.seed())))),
     ("a_tenth_doubled", |t| same(t, ways::as_it_is(&ways::a_tenth_doubled(t.story.events(), t.story.seed())))),
     ("one_at_a_time", |t| same(t, ways::one_at_a_time(t.story.events()))),
+    ("clock_of_nodes_ahead", |t| skewed(t, 2 * SECOND, of_a_node)),
+    ("clock_of_nodes_behind", |t| skewed(t, 2 * SECOND, of_the_cluster)),
+    ("clock_of_events_ahead", |t| skewed(t, 2 * SECOND, an_event)),
+    ("clock_of_events_behind", |t| skewed(t, -2 * SECOND, an_event)),
+    ("a_tenth_of_updates_lost", |t| {
+        let (answer, _) = ways::as_it_is(&ways::a_tenth_of_updates_lost(t.story.events()));
+        judge::no_other_roots(&t.as_it_is().0, &answer)
+    }),
     ("killed_and_restarted", |t| same(t, ways::killed_and_restarted(t.story.events()))),
 ];
+
+/// Every recorded quiet story, one after another as if on one cluster: half an hour of rollouts, scaling, jobs, an
+/// autoscaler, changed configuration and cordons, and not one incident.
+fn churn(folder: &Path) -> Result<(), Failed> {
+    let mut stories: Vec<Story> = story::all(folder).into_iter().filter(Story::is_recorded_and_quiet).collect();
+    stories.sort_by_key(|s| s.events().first().map(RawEvent::seen_at));
+    let events = ways::one_after_another(stories.iter().map(Story::events));
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err("no quiet story".into()) };
+    let minutes = last.seen_at().since(first.seen_at()) / (60 * SECOND);
+    if minutes < 30 {
+        return Err(format!("only {minutes} minutes of quiet stories").into());
+    }
+    let (answer, _) = ways::as_it_is(&events);
+    let opened: Vec<String> = answer
+        .incidents
+        .iter()
+        .map(|i| format!("{} {:?}", i.opened_at, i.root_cause.as_ref().map(|c| &c.summary)))
+        .collect();
+    if opened.is_empty() { Ok(()) } else { Err(format!("{minutes} minutes of churn raised {opened:#?}").into()) }
+}
 
 fn main() {
     let args = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("healthy-churn::one_quiet_story_after_another", {
+        let folder = folder.clone();
+        move || churn(&folder)
+    })];
     for story in story::all(&folder) {
         let name = story.name.clone();
         let faults = story.expected.incidents.len();

@@ -5,8 +5,10 @@
 mod documents;
 mod dump;
 mod input;
+pub mod manifests;
 mod reader;
 pub mod recording;
 pub mod redaction;
+mod yaml;
 
 pub use reader::{Item, Progress, ReadError, ReadOptions, Reader, Skipped, Summary, open};

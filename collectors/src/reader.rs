@@ -296,6 +296,7 @@ pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Reader, ReadErro
     }
     let thread = std::thread::Builder::new()
         .name("reader".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             // Whoever stops listening ends it; there is nobody left to tell.
             let _ = Dumps::new(&output).read(sources);
@@ -303,6 +304,10 @@ pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Reader, ReadErro
         .map_err(ReadError::NoThread)?;
     Ok(Reader { from: Some(from), thread: Some(thread), shared, bytes_total })
 }
+
+/// Stack of a thread that reads documents: parsers descend into what is nested, up to their limits, and an unoptimised
+/// build needs some tens of KiB a level for that. Only what is used is ever backed by memory.
+pub(crate) const STACK: usize = 64 << 20;
 
 /// Refuses a single file that cannot be read, or is of no known form.
 fn check_form(path: &Path) -> Result<(), ReadError> {

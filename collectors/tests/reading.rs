@@ -441,3 +441,38 @@ fn logs_are_cut_from_the_front_and_long_lines_at_the_end() {
         assert_eq!(lines[99].as_str().unwrap().len(), 4_096 + " …".len());
     }
 }
+
+#[test]
+fn nesting_of_any_depth_and_form_neither_overflows_nor_hangs() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let forms: [(&str, &str); 8] = [
+        ("[", "y.yaml"),
+        ("{a: ", "y.yaml"),
+        ("- ", "y.yaml"),
+        ("? ", "y.yaml"),
+        ("!!map ", "y.yaml"),
+        ("[", "j.json"),
+        ("{\"a\":", "j.json"),
+        ("{\"kind\":\"List\",\"items\":[", "j.json"),
+    ];
+    for (form, name) in forms {
+        for depth in [60, 99, 100, 126, 200, 5_000, 100_000] {
+            let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  x: ";
+            for text in [form.repeat(depth), format!("{head}{}", form.repeat(depth))] {
+                let path = put(tmp.path(), name, text);
+                // What is of no known form is refused.
+                if let Ok(reader) = open(&[path], ReadOptions::default()) {
+                    assert!(reader.count() < 100_000);
+                }
+            }
+        }
+    }
+    // Depth by indentation alone.
+    for depth in [1_000, 3_000] {
+        let nested: String = (1..depth).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n{nested}");
+        let path = put(tmp.path(), "deep.yaml", text);
+        let (_, dead) = read(&[path]);
+        assert!(!dead.is_empty(), "{depth}");
+    }
+}

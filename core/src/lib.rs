@@ -8,6 +8,7 @@ pub mod answer;
 pub mod change;
 pub mod event;
 pub mod id;
+pub mod manifest;
 pub mod object;
 pub mod ontology;
 pub mod ports;

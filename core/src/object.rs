@@ -4,6 +4,7 @@
 //! time that cannot be read are taken as absent: a dump written by another version must not cost an object.
 
 mod config;
+mod foreign;
 mod macros;
 mod meta;
 mod network;
@@ -20,6 +21,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use config::*;
+pub use foreign::Other;
 pub use macros::{IntOrString, OptTime};
 pub use meta::*;
 pub use network::*;
@@ -205,7 +207,7 @@ pub enum Body {
     Binding(Box<RoleBinding>),
     /// ValidatingWebhookConfiguration, MutatingWebhookConfiguration.
     Webhooks(Box<WebhookConfiguration>),
-    /// Any other kind: its conditions, and what it was made by.
+    /// Any other kind: its conditions, and the facts that somebody asks for.
     Other(Box<Other>),
 }
 
@@ -283,6 +285,11 @@ impl Object {
     /// The node, if it is one.
     pub fn as_node(&self) -> Option<&Node> {
         if let Body::Node(n) = &self.body { Some(n) } else { None }
+    }
+
+    /// What is kept of a foreign kind, if it is one.
+    pub fn as_other(&self) -> Option<&Other> {
+        if let Body::Other(o) = &self.body { Some(o) } else { None }
     }
 
     /// The pod template that it makes pods from, if it has one.

@@ -112,6 +112,78 @@ impl Label {
             _ => "uid",
         }
     }
+
+    /// The properties that nodes of this label can have; objects have [`OBJECT_PROPERTIES`] besides.
+    pub const fn properties(self) -> &'static [&'static str] {
+        match self {
+            Label::Pod => &["phase", "ready", "node", "restart_count", "last_restart", "reason", "ip", "workload"],
+            Label::Service => &["type", "selector", "cluster_ip", "endpoint_count", "ready_endpoint_count"],
+            Label::ConfigMap => &["version", "last_modified", "last_modified_by"],
+            Label::Secret => &["version", "last_modified", "last_modified_by", "type"],
+            Label::Deployment | Label::ReplicaSet | Label::StatefulSet | Label::DaemonSet => {
+                &["replicas", "ready", "observed_generation", "revision"]
+            }
+            Label::Job => &["active", "succeeded", "failed"],
+            Label::Node => &["ready", "unschedulable", "taints", "conditions", "kubelet_version"],
+            Label::PersistentVolumeClaim | Label::PersistentVolume => &["phase", "storage_class"],
+            Label::Event => &[
+                "id",
+                "type",
+                "severity",
+                "message",
+                "timestamp",
+                "ts_ms",
+                "source",
+                "count",
+                "reason",
+                "container",
+                "context",
+                "field",
+                "before",
+                "after",
+                "by",
+                "data",
+            ],
+            Label::Incident => &[
+                "id",
+                "type",
+                "state",
+                "severity",
+                "confidence",
+                "message",
+                "opened_at",
+                "since",
+                "updated_at",
+                "resolved_at",
+            ],
+            Label::Pattern => &["id", "type", "state", "confidence", "severity", "message", "opened_at", "updated_at"],
+            _ => &[],
+        }
+    }
+
+    /// Whether nodes of this label are objects, and not what happened.
+    pub const fn is_object(self) -> bool {
+        !matches!(self, Label::Event | Label::Incident | Label::Pattern)
+    }
+}
+
+/// The properties that every object can have.
+pub const OBJECT_PROPERTIES: &[&str] = &["uid", "name", "namespace", "kind", "created_at", "updated_at", "deleted_at"];
+
+/// Labels that stand beside another: a claim's short name, and an event that is a field-level difference.
+pub const SECOND_LABELS: &[&str] = &["PVC", "Change"];
+
+impl Relation {
+    /// The properties that relations of this type can have.
+    pub const fn properties(self) -> &'static [&'static str] {
+        match self {
+            Relation::Mounts | Relation::UsesSecret => &["as", "keys", "optional"],
+            Relation::Calls => &["source"],
+            Relation::Triggered => &["via", "mechanism", "confidence", "evidence", "refuters"],
+            Relation::RootCause => &["mechanism", "confidence"],
+            _ => &[],
+        }
+    }
 }
 
 words! {

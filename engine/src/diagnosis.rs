@@ -5,5 +5,6 @@ pub mod endpoints;
 pub mod explain;
 pub mod hypothesis;
 pub mod logs;
+pub(crate) mod releases;
 pub mod symptom;
 pub mod view;

@@ -50,6 +50,9 @@ pub struct Outcome {
     pub patterns: Vec<PatternFinding>,
     /// Evidence that could not be used.
     pub dead: Vec<DeadLetter>,
+    /// Where changes are projected, one a look: with so many of `changes` written, the graph stands as of this time.
+    /// Whoever asks the graph questions over the time of the stream asks them here, whatever the batches were.
+    pub looks: Vec<(Time, usize)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -362,6 +365,7 @@ impl EventProcessor {
         }
         if s.config.project {
             s.projector.causes(&view, &explanation, &mut self.out.changes);
+            self.out.looks.push((now, self.out.changes.len()));
         }
         let due = [next, s.incidents.next_due(&explanation, now), s.patterns.next_due(now)];
         s.next_look = due.into_iter().flatten().min();

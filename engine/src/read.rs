@@ -1,11 +1,13 @@
 //! Read models: questions about one object, answered from what the engine knows. The same for command line and HTTP.
 //!
 //! [`find`](self) tells which object is meant, [`why`] is the answer restricted to it, [`impact`] says what a change of
-//! it hits, [`timeline`] what happened to it. All of them only read.
+//! it hits, [`timeline`] what happened to it, [`whatif`] what manifests would do that nobody has applied yet. All of
+//! them only read.
 
 mod find;
 mod impact;
 mod timeline;
+pub mod whatif;
 mod why;
 
 pub use find::{Lookup, canonical, find, near};

@@ -16,7 +16,7 @@ mod clock;
 mod columns;
 mod dialect;
 mod refuse;
-mod token;
+pub(crate) mod token;
 mod window;
 
 use std::collections::BTreeMap;

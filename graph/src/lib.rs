@@ -9,6 +9,7 @@
 //! | [`statements`] | the catalog: every Cypher text Tapio itself runs, as data, and the schema |
 //! | [`gate`] | users' Cypher: refuses writes, pins the clock, closes the differences between stores |
 //! | [`hash`] | one hash over a whole graph, equal on every store |
+//! | [`rules`] | questions of users' own, asked over the time of the stream |
 //! | [`embedded`] | the store in this process, on marsdb: one file in one folder |
 //! | [`neo4j`] | the store on a Neo4j server, over Bolt |
 //!
@@ -21,6 +22,7 @@ pub mod gate;
 pub mod hash;
 pub mod neo4j;
 pub mod projection;
+pub mod rules;
 pub mod statements;
 
 pub use embedded::{EmbeddedConfig, EmbeddedGraph};

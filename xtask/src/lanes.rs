@@ -46,7 +46,8 @@ fn nothing_missing(_: &Path) -> Option<String> {
     None
 }
 
-/// Cheap lanes first, so that a small slip is told early; lanes of one profile side by side.
+/// Cheap lanes first, so that a small slip is told early; lanes of one profile side by side. The stories of `scenarios/`
+/// are among the tests of the workspace.
 const LANES: &[Lane] = &[
     lane("format", "formatting", Work::Cargo(&["fmt", "--all", "--check"], &[])),
     lane("boundaries", "folders, purity, names, licences", Work::Task(boundaries::run)),
@@ -57,13 +58,6 @@ const LANES: &[Lane] = &[
         "damaged input to the readers, 20 s",
         Work::Tests(&["test", "--locked", "-p", "tapio-collectors", "--test", "fuzz"], &[("TAPIO_FUZZ_SECS", "20")]),
     ),
-    Lane {
-        name: "scenarios",
-        title: "recorded stories through the binary",
-        work: Work::Tests(&["test", "--locked", "-p", "tapio", "--test", "scenarios"], &[]),
-        missing: |root| absent(root, "cli/tests/scenarios.rs"),
-        required: true,
-    },
     lane(
         "clippy",
         "lints of the whole workspace",
@@ -101,10 +95,6 @@ const LANES: &[Lane] = &[
         required: false,
     },
 ];
-
-fn absent(root: &Path, path: &str) -> Option<String> {
-    (!root.join(path).exists()).then(|| format!("{path} is not there"))
-}
 
 /// Runs the lanes whose name contains `only`.
 ///

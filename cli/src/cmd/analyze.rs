@@ -9,7 +9,8 @@ use super::Session;
 use crate::args::{Namespaces, Out, Reading};
 use crate::error::{Failure, Outcome};
 use crate::output::answer::{Scope, lay_out};
-use crate::wire::analyse;
+use crate::output::rules::{WithRules, off};
+use crate::wire::{Watch, analyse};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +50,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
-    let analysed = analyse(session, &args.inputs, &args.reading, false, |_| Ok(()))?;
+    let mut watch = Watch::where_wanted(session)?;
+    let analysed = analyse(session, &args.inputs, &args.reading, watch.is_some(), |mut out| match &mut watch {
+        Some(watch) => watch.take(&mut out).map(|_| ()),
+        None => Ok(()),
+    })?;
+    if let Some(watch) = &mut watch {
+        watch.end(analysed.engine.newest())?;
+        watch.runner().fenced().iter().for_each(|f| session.note(&off(f)));
+    }
     let mut answer = analysed.engine.answer();
     let namespace = args.namespaces.namespace.as_deref();
     if let Some(ns) = namespace {
@@ -57,7 +66,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     }
     let scope = Scope::of(&analysed.engine, namespace);
     let format = session.screen.format(args.out.output);
-    session.screen.show(format, &answer, |wide| lay_out(&session.screen, &answer, &scope, wide))?;
+    let with = WithRules::new(&answer, watch.as_ref().map(Watch::runner));
+    session.screen.show(format, &with, |wide| {
+        format!("{}{}", lay_out(&session.screen, &answer, &scope, wide), with.lay_out(&session.screen, wide))
+    })?;
     match args.fail_on {
         Some(when) if matches(when, &answer) => Err(Failure::Matched),
         _ => Ok(()),

@@ -1,23 +1,69 @@
-//! `tapio impact`: what a change of an object hits.
+//! `tapio impact`: what a change of an object hits, and what manifests would do before anybody applies them.
 
+use std::path::PathBuf;
+
+use tapio_core::unified::Severity;
 use tapio_engine::read::impact;
+use tapio_engine::read::whatif::{Asked, whatif};
 
 use super::Session;
 use crate::args::{From, Out, Reading, Target};
-use crate::error::Outcome;
-use crate::output::impact::lay_out;
-use crate::wire::known;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use crate::wire::{known, options};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio impact configmap/app-config --from dump
   tapio impact secret db -n shop --data-dir d
-  tapio impact node/worker-2 --from dump -o json";
+  tapio impact node/worker-2 --from dump -o json
+
+  tapio impact -f new.yaml --from dump                    what would applying it hit and break?
+  tapio impact -f deploy/ -n shop --from dump --fail-on high
+  helm template shop ./chart | tapio impact -f - -n shop --from dump
+  tapio impact -f old.yaml --delete --from dump           and deleting it?
+
+Exit codes: 0 ran · 1 object not found, or --fail-on matched · 2 unreadable manifests or usage";
+
+/// When the exit code is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// Something would stop, or be refused.
+    High,
+    /// Something might stop.
+    Medium,
+    /// Anything was found.
+    Low,
+}
+
+impl FailOn {
+    fn severity(self) -> Severity {
+        match self {
+            FailOn::High => Severity::High,
+            FailOn::Medium => Severity::Medium,
+            FailOn::Low => Severity::Low,
+        }
+    }
+}
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    #[command(flatten)]
-    target: Target,
+    /// KIND/NAME or KIND NAME, as kubectl takes them: `pod/cart-7c9`, `deploy cart`; this or -f
+    #[arg(value_name = "KIND/NAME", required_unless_present = "filename", conflicts_with = "filename", num_args = 1..=2)]
+    target: Vec<String>,
+    /// Manifests that somebody is about to apply: files, folders, `-` for standard input; taken together as one change
+    #[arg(short, long, value_name = "FILE|DIR", action = clap::ArgAction::Append)]
+    filename: Vec<PathBuf>,
+    /// The objects of the manifests are to be deleted
+    #[arg(long, requires = "filename", conflicts_with = "target")]
+    delete: bool,
+    /// Exit with 1 when a finding is at least so severe
+    #[arg(long, value_name = "SEVERITY", requires = "filename", conflicts_with = "target")]
+    fail_on: Option<FailOn>,
+    /// The object's namespace, needed only where several have one of that name; with -f the namespace of manifests that
+    /// name none
+    #[arg(short, long, value_name = "NS")]
+    namespace: Option<String>,
     #[command(flatten)]
     place: From,
     #[command(flatten)]
@@ -27,9 +73,33 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
+    if !args.filename.is_empty() {
+        return manifests(session, args);
+    }
+    let target = Target { target: args.target.clone(), namespace: args.namespace.clone() };
     let known = known(session, &args.place, &args.reading)?;
-    let object = super::object::found(&known.engine, &args.target)?;
+    let object = super::object::found(&known.engine, &target)?;
     let found = impact(&known.engine, &object);
     let format = session.screen.format(args.out.output);
-    session.screen.show(format, &found, |wide| lay_out(&session.screen, &found, wide))
+    session.screen.show(format, &found, |wide| output::impact::lay_out(&session.screen, &found, wide))
+}
+
+/// What the manifests would do.
+fn manifests(session: &Session, args: &Args) -> Outcome {
+    let stdin = |paths: &[PathBuf]| paths.iter().filter(|p| p.as_os_str() == "-").count();
+    if stdin(&args.filename) + stdin(&args.place.from) > 1 {
+        return Err(Failure::input("standard input can be read once; give `-` to either -f or --from"));
+    }
+    // The manifests first: a slip in them should not cost the reading of a large dump.
+    let manifests = tapio_collectors::manifests::read(&args.filename, &options(&args.reading).redaction)
+        .map_err(|e| Failure::input(crate::error::chain(&e)))?;
+    let known = known(session, &args.place, &args.reading)?;
+    let asked = Asked { namespace: args.namespace.clone(), delete: args.delete };
+    let found = whatif(&known.engine, &manifests, &asked).map_err(|e| Failure::input(e.to_string()))?;
+    let format = session.screen.format(args.out.output);
+    session.screen.show(format, &found, |wide| output::whatif::lay_out(&session.screen, &found, wide))?;
+    match args.fail_on {
+        Some(least) if found.worst.is_some_and(|w| w >= least.severity()) => Err(Failure::Matched),
+        _ => Ok(()),
+    }
 }

@@ -12,6 +12,7 @@ use tapio_core::time::Time;
 use tapio_engine::incidents::Transition;
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome};
 use tapio_graph::neo4j::Address;
+use tapio_graph::rules::{News, Runner, State};
 
 use super::Session;
 use crate::args::{Format, Out, Reading};
@@ -19,8 +20,9 @@ use crate::error::{Failure, Outcome};
 use crate::output::Screen;
 use crate::output::answer::{Scope, date, lay_out};
 use crate::output::incidents::short;
+use crate::output::rules::{WithRules, off};
 use crate::output::text::{clean, count, shorten};
-use crate::wire::{CHUNK, Feed, Folder, Interrupt, Letters, Pipeline, Step, engine, options, usable};
+use crate::wire::{CHUNK, Feed, Folder, Interrupt, Letters, Pipeline, Step, Watch, engine, options, usable};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,7 @@ Examples:
   tapio replay recording.jsonl.zst --data-dir d --graph bolt://localhost:7687
                                                 the same with the graph in a Neo4j; its user and password are
                                                 TAPIO_NEO4J_USER, and TAPIO_NEO4J_PASSWORD or TAPIO_NEO4J_PASSWORD_FILE
+  tapio replay recording.jsonl.zst --config f   with the rules of your own in f
   kubectl get pods,events -A -w --output-watch-events -o json | tapio replay -
 
 A second replay of the same input into the same folder appends nothing. A killed one goes on where it stopped when it
@@ -69,17 +72,52 @@ fn speed(text: &str) -> Result<f64, String> {
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let stop = Interrupt::listen()?;
     let format = session.screen.format(args.out.output);
-    let mut story = Story::new(&session.screen, matches!(format, Format::Table | Format::Wide), format == Format::Wide);
+    let mut story = Story::new(session, matches!(format, Format::Table | Format::Wide), format == Format::Wide);
     match &args.data_dir {
         None => in_memory(session, args, format, &stop, &mut story),
         Some(dir) => in_folder(session, args, format, &stop, &mut story, Folder::create(dir)?),
     }
 }
 
+/// An engine in memory, with what is beside it.
+struct Play<'a, 'b> {
+    engine: EventProcessor,
+    watch: Option<Watch>,
+    letters: Letters,
+    story: &'a mut Story<'b>,
+}
+
+impl Play<'_, '_> {
+    fn take(&mut self, chunk: &mut Vec<RawEvent>, feed: &mut Feed) -> Outcome {
+        let out = self.engine.process(chunk.drain(..));
+        self.keep(out, feed)
+    }
+
+    fn keep(&mut self, mut out: EngineOutcome, feed: &mut Feed) -> Outcome {
+        self.letters.add_all(&out.dead);
+        let news = self.watch.as_mut().map_or(Ok(Vec::new()), |w| w.take(&mut out))?;
+        if !out.incidents.is_empty() || !news.is_empty() {
+            feed.hide();
+        }
+        self.story.tell(&out, &news)
+    }
+
+    fn finish(&mut self, feed: &mut Feed) -> Outcome {
+        let out = self.engine.finish();
+        self.keep(out, feed)?;
+        let at = self.engine.newest();
+        match &mut self.watch {
+            Some(watch) => self.story.tell(&EngineOutcome::default(), &watch.end(at)?),
+            None => Ok(()),
+        }
+    }
+}
+
 fn in_memory(session: &Session, args: &Args, format: Format, stop: &Interrupt, story: &mut Story) -> Outcome {
+    let watch = Watch::where_wanted(session)?;
     let mut feed = Feed::open(session, &args.inputs, options(&args.reading))?;
-    let mut engine = engine(session, false);
-    let mut letters = Letters::default();
+    let engine = engine(session, watch.is_some());
+    let mut play = Play { engine, watch, letters: Letters::default(), story };
     let mut pace = args.speed.map(Pace::new);
     // Whoever watches a stream wants to see what came, not what a full chunk would show.
     let prompt = pace.is_some() || args.inputs.iter().any(|i| i.as_os_str() == "-");
@@ -90,46 +128,30 @@ fn in_memory(session: &Session, args: &Args, format: Format, stop: &Interrupt, s
         match feed.next() {
             Step::Item(Item::Event(e)) => {
                 if let Some(wait) = pace.as_mut().and_then(|p| p.wait(&e)) {
-                    take(&mut engine, &mut letters, &mut chunk, &mut feed, story)?;
+                    play.take(&mut chunk, &mut feed)?;
                     rest(wait, stop);
                 }
                 chunk.push(e);
                 flush = chunk.len() >= CHUNK;
             }
-            Step::Item(Item::Dead(d)) => letters.add(&d),
+            Step::Item(Item::Dead(d)) => play.letters.add(&d),
             Step::Idle => flush = prompt,
             Step::End => ended = true,
         }
         if flush {
-            take(&mut engine, &mut letters, &mut chunk, &mut feed, story)?;
+            play.take(&mut chunk, &mut feed)?;
         }
     }
-    take(&mut engine, &mut letters, &mut chunk, &mut feed, story)?;
-    let out = engine.finish();
-    letters.add_all(&out.dead);
+    play.take(&mut chunk, &mut feed)?;
+    play.finish(&mut feed)?;
     let summary = feed.finish();
-    story.tell(&out)?;
+    let Play { engine, watch, letters, story } = play;
     letters.report(session, None);
     if ended {
         usable(&engine, &summary, &args.inputs, &letters)?;
     }
-    conclude(session, args, format, &engine, Some(&summary), story)?;
+    conclude(session, args, format, &engine, Some(&summary), watch.as_ref().map(Watch::runner), story)?;
     if ended { Ok(()) } else { Err(Failure::Interrupted("interrupted; what came before is above".to_owned())) }
-}
-
-fn take(
-    engine: &mut EventProcessor,
-    letters: &mut Letters,
-    chunk: &mut Vec<RawEvent>,
-    feed: &mut Feed,
-    story: &mut Story,
-) -> Outcome {
-    let out = engine.process(chunk.drain(..));
-    letters.add_all(&out.dead);
-    if !out.incidents.is_empty() {
-        feed.hide();
-    }
-    story.tell(&out)
 }
 
 fn in_folder(
@@ -167,10 +189,12 @@ fn in_folder(
             }
         }
     }
-    pipeline.advance(&mut |out| {
+    let mut each = |out: &EngineOutcome, news: &[News]| {
         letters.add_all(&out.dead);
-        story.tell(out)
-    })?;
+        story.tell(out, news)
+    };
+    pipeline.advance(&mut each)?;
+    pipeline.ask_new(&mut each)?;
     pipeline.save()?;
     letters.report(session, Some(&dir));
     if !ended {
@@ -182,7 +206,7 @@ fn in_folder(
     if let Some(s) = &summary {
         usable(pipeline.engine(), s, &args.inputs, &letters)?;
     }
-    conclude(session, args, format, pipeline.engine(), summary.as_ref(), story)?;
+    conclude(session, args, format, pipeline.engine(), summary.as_ref(), pipeline.rules(), story)?;
     if args.stats {
         session.note(&format!("log: {} in {}", count_of(pipeline.last()), pipeline.folder().log().display()));
         let g = crate::wire::block_on(pipeline.graph().stats())??;
@@ -233,12 +257,12 @@ fn fill(
         }
         if chunk.len() >= CHUNK || ended || dead.len() >= CHUNK {
             pipeline.append(std::mem::take(&mut dead), std::mem::take(&mut chunk))?;
-            pipeline.advance(&mut |out| {
+            pipeline.advance(&mut |out, news| {
                 letters.add_all(&out.dead);
-                if !out.incidents.is_empty() {
+                if !out.incidents.is_empty() || !news.is_empty() {
                     feed.hide();
                 }
-                story.tell(out)
+                story.tell(out, news)
             })?;
         }
     }
@@ -289,21 +313,67 @@ struct Story<'a> {
     day: String,
     last: BTreeMap<Id, String>,
     events: u64,
+    quiet: bool,
 }
 
 impl<'a> Story<'a> {
-    fn new(screen: &'a Screen, told: bool, wide: bool) -> Self {
-        Story { screen, told, wide, day: String::new(), last: BTreeMap::new(), events: 0 }
+    fn new(session: &'a Session, told: bool, wide: bool) -> Self {
+        let (screen, quiet) = (&session.screen, session.quiet);
+        Story { screen, told, wide, day: String::new(), last: BTreeMap::new(), events: 0, quiet }
     }
 
-    fn tell(&mut self, out: &EngineOutcome) -> Outcome {
+    fn tell(&mut self, out: &EngineOutcome, news: &[News]) -> Outcome {
+        // A rule that is off is told in every form of the output.
+        for n in news {
+            if let News::Fenced(f) = n
+                && !self.quiet
+            {
+                eprintln!("{}", clean(&off(f)));
+            }
+        }
         if !self.told {
             return Ok(());
         }
+        let mut news = news.iter().peekable();
         for (t, i) in &out.incidents {
+            while let Some(n) = news.next_if(|n| time_of(n) < i.updated_at) {
+                self.news(n)?;
+            }
             self.line(*t, i)?;
         }
+        news.try_for_each(|n| self.news(n))
+    }
+
+    /// A line for the day, where it is another one.
+    fn day(&mut self, at: Time) -> Outcome {
+        let day = date(at);
+        if day != self.day {
+            self.screen.print(&self.screen.paint.faint(&format!("{day}, UTC")))?;
+            self.day = day;
+        }
         Ok(())
+    }
+
+    fn news(&mut self, n: &News) -> Outcome {
+        let p = self.screen.paint;
+        let (f, word) = match n {
+            News::Opened(f) => (f, p.bad("firing  ")),
+            News::Resolved(f) => (f, p.good("over    ")),
+            News::Fenced(_) => return Ok(()),
+        };
+        self.day(time_of(n))?;
+        self.events += 1;
+        let head = format!("{}  {word}  own rule  {:8}  ", time_of(n).clock(), f.severity.as_str());
+        self.screen.print(&format!("{head}{}", p.strong(&format!("{}  {}", f.id, clean(&f.title)))))?;
+        if matches!(n, News::Resolved(_)) {
+            return Ok(());
+        }
+        self.screen.print(&format!("          {}", shorten(&clean(&f.message), self.room())))
+    }
+
+    /// Characters of a sentence.
+    fn room(&self) -> usize {
+        if self.wide { usize::MAX } else { self.screen.width.saturating_sub(10).max(40) }
     }
 
     fn line(&mut self, t: Transition, i: &Incident) -> Outcome {
@@ -322,11 +392,7 @@ impl<'a> Story<'a> {
         }
         self.last.insert(i.id, state);
         let at = i.updated_at;
-        let day = date(at);
-        if day != self.day {
-            self.screen.print(&p.faint(&format!("{day}, UTC")))?;
-            self.day = day;
-        }
+        self.day(at)?;
         let word = match t {
             Transition::Opened => p.bad("opened  "),
             Transition::Updated => p.doubtful("changed "),
@@ -340,11 +406,19 @@ impl<'a> Story<'a> {
                 Some(c) => c.summary.clone(),
                 None => i.symptoms.first().map(|s| s.says.clone()).unwrap_or_default(),
             };
-            let room = if self.wide { usize::MAX } else { self.screen.width.saturating_sub(10).max(40) };
-            self.screen.print(&format!("          {}", shorten(&clean(&says), room)))?;
+            self.screen.print(&format!("          {}", shorten(&clean(&says), self.room())))?;
         }
         self.events += 1;
         Ok(())
+    }
+}
+
+/// When it came.
+fn time_of(n: &News) -> Time {
+    match n {
+        News::Opened(f) => f.opened_at,
+        News::Resolved(f) => f.resolved_at.unwrap_or(f.opened_at),
+        News::Fenced(f) => f.at,
     }
 }
 
@@ -355,11 +429,13 @@ fn conclude(
     format: Format,
     engine: &EventProcessor,
     summary: Option<&Summary>,
+    rules: Option<&Runner>,
     story: &Story,
 ) -> Outcome {
     let answer = engine.answer();
+    let with = WithRules::new(&answer, rules);
     let scope = Scope::of(engine, None);
-    session.screen.show(format, &answer, |wide| {
+    session.screen.show(format, &with, |wide| {
         let open = answer.incidents.iter().filter(|i| i.state == IncidentState::Open).count();
         let over = answer.incidents.len() - open;
         let mut out = if story.events > 0 { "\n".to_owned() } else { String::new() };
@@ -367,6 +443,7 @@ fn conclude(
         let end = crate::output::answer::moment(engine.newest());
         out.push_str(&format!("{all}: {open} open, {over} resolved; the stream ends {end}\n\n"));
         out.push_str(&lay_out(&session.screen, &answer, &scope, wide));
+        out.push_str(&with.lay_out(&session.screen, wide));
         out
     })?;
     if args.stats {
@@ -376,6 +453,16 @@ fn conclude(
             "engine: {} raw, {} duplicates, {} late, {} dead, {} of unknown type, {} events, {} parked, {} unresolved, {} stale, {} looks, {} fenced, {} dropped",
             s.raw, s.duplicates, s.late, s.dead, s.unknown_types, s.events, s.parked, s.unresolved, s.stale, s.looks, s.fenced, s.dropped
         ));
+        if let Some(runner) = rules {
+            let found = runner.findings();
+            let firing = found.iter().filter(|f| f.state == State::Firing).count();
+            let (n, left_out) = runner.counts();
+            let over = found.len() - firing;
+            let off = runner.fenced().len();
+            session.note(&format!(
+                "rules: {n}, {off} fenced; findings: {firing} firing, {over} over, {left_out} left out"
+            ));
+        }
         session.note(&format!("live graph: {nodes} nodes, {edges} edges; {waiting} waiting in the window"));
         if let Some(summary) = summary {
             let list: Vec<String> = summary.events.iter().map(|(k, n)| format!("{k} {n}")).collect();

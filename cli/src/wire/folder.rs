@@ -1,4 +1,5 @@
-//! A data folder: `log.sqlite` (event log), `graph/` (graph), `tapio.json` (format, and what went into the log), `lock`.
+//! A data folder: `log.sqlite` (event log), `graph/` (graph), `tapio.json` (format, and what went into the log),
+//! `rules.json` (what rules of one's own found), `lock`.
 //!
 //! # How an input is recognised
 //! `tapio.json` notes, before the first append, at which position of the log an input begins, with a fingerprint of
@@ -21,6 +22,7 @@ use crate::error::{Failure, Outcome};
 pub(crate) const FORMAT: u32 = 1;
 
 const NOTES: &str = "tapio.json";
+const RULES: &str = "rules.json";
 
 /// An input that went into the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +158,21 @@ impl Folder {
         self.save()
     }
 
+    /// What rules of one's own had found; none where there were none.
+    pub(crate) fn rules(&self) -> Outcome<Option<Vec<u8>>> {
+        let path = self.dir.join(RULES);
+        match fs::read(&path) {
+            Ok(state) => Ok(Some(state)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Failure::Unreachable(format!("cannot read {}: {e}", path.display()))),
+        }
+    }
+
+    /// Keeps what they found, whole or not at all.
+    pub(crate) fn save_rules(&self, state: &[u8]) -> Outcome {
+        self.replace(RULES, state)
+    }
+
     /// Newest time in the stream.
     pub(crate) fn stream_end(&self) -> Option<Time> {
         self.notes.stream_end
@@ -237,13 +254,17 @@ impl Folder {
 
     /// Writes the notes whole, durably.
     fn save(&self) -> Outcome {
+        self.replace(NOTES, crate::output::json(&self.notes)?.as_bytes())
+    }
+
+    /// Writes a file whole, durably.
+    fn replace(&self, name: &str, content: &[u8]) -> Outcome {
         let cannot =
-            |e: std::io::Error| Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(NOTES).display()));
-        let text = crate::output::json(&self.notes)?;
-        let new = self.dir.join("tapio.json.new");
+            |e: std::io::Error| Failure::Unreachable(format!("cannot write {}: {e}", self.dir.join(name).display()));
+        let new = self.dir.join(format!("{name}.new"));
         let mut file = File::create(&new).map_err(cannot)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
-        fs::rename(&new, self.dir.join(NOTES)).map_err(cannot)?;
+        file.write_all(content).and_then(|()| file.sync_all()).map_err(cannot)?;
+        fs::rename(&new, self.dir.join(name)).map_err(cannot)?;
         // The name, too, must survive a loss of power; not every system lets folders be opened.
         if let Ok(d) = File::open(&self.dir) {
             let _ = d.sync_all();

@@ -1,8 +1,8 @@
 //! A data folder at work: input → log → engine → graph, and back to where a killed process left off.
 //!
-//! Order of durable steps: dead letters, append, graph, cursor, checkpoint. So the graph is never behind a checkpoint,
-//! and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes the same chunks
-//! again, and writes the same changes over themselves.
+//! Order of durable steps: dead letters, append, graph, findings of rules, cursor, checkpoint. So the graph is never
+//! behind a checkpoint, and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes
+//! the same chunks again, and writes the same changes over themselves.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use tapio_core::raw::{DeadLetter, RawEvent};
 use tapio_core::time::Time;
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
 use tapio_graph::neo4j::Address;
+use tapio_graph::rules::{News, Runner};
 
 use super::store::{self, Graph};
+use super::watch::{self, BATCH};
 use super::{CHUNK, Folder, Known, engine};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
 
 /// Our name as a consumer of the log.
 const CONSUMER: &str = "engine";
-/// Changes that go into the graph in one step.
-const BATCH: usize = 1_000;
 /// Time after which fewer go, too.
 const BATCH_AFTER: Duration = Duration::from_millis(100);
 
@@ -126,6 +126,10 @@ pub(crate) struct Pipeline<'a> {
     last: u64,
     /// What the graph had when this process began: up to here nothing is new.
     told: u64,
+    /// Rules of one's own; none where there are none.
+    rules: Option<Runner>,
+    /// Whether they were asked since their findings were saved.
+    asked: bool,
     outbox: Vec<GraphChange>,
     applied: Instant,
     saved: (Instant, u64),
@@ -140,6 +144,7 @@ impl<'a> Pipeline<'a> {
         folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
         let fold = Fold::restore(session, &log, rebuild)?;
+        let rules = restore_rules(session, &folder)?;
         let cursor = fold.cursor;
         let now = Instant::now();
         Ok(Pipeline {
@@ -150,6 +155,8 @@ impl<'a> Pipeline<'a> {
             fold,
             last,
             told,
+            rules,
+            asked: false,
             outbox: Vec::new(),
             applied: now,
             saved: (now, cursor),
@@ -199,13 +206,16 @@ impl<'a> Pipeline<'a> {
 
     /// Takes every whole chunk that the log has. `each` gets what is new in them; what an earlier process had brought
     /// into the graph already is taken again in silence.
-    pub(crate) fn advance(&mut self, each: &mut impl FnMut(&EngineOutcome) -> Outcome) -> Outcome {
+    pub(crate) fn advance(&mut self, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
         let often = &self.session.config.replay;
         loop {
             if self.fold.must_finish(&self.folder) {
                 let out = self.fold.finish();
                 let fresh = self.fold.cursor > self.told;
                 self.keep(out, fresh, each)?;
+                if fresh {
+                    self.ask(true, each)?;
+                }
                 self.save()?;
             }
             let Some(end) = self.fold.next_end(&self.folder, self.last) else { return Ok(()) };
@@ -220,20 +230,50 @@ impl<'a> Pipeline<'a> {
         }
     }
 
+    /// Asks rules that were never asked, at the graph as it is: those that are new beside it.
+    pub(crate) fn ask_new(&mut self, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
+        if self.rules.as_ref().is_some_and(Runner::has_unasked) && self.fold.cursor > 0 {
+            self.ask(false, each)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the rules as of the newest time; `all`: also those that are not due.
+    fn ask(&mut self, all: bool, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
+        let Some(runner) = &mut self.rules else { return Ok(()) };
+        watch::write(self.graph.as_ref(), &mut self.outbox)?;
+        let news = block_on(runner.look(self.graph.as_ref(), self.fold.engine.newest(), all))??;
+        self.asked = true;
+        each(&EngineOutcome::default(), &news)
+    }
+
+    /// The rules of one's own.
+    pub(crate) fn rules(&self) -> Option<&Runner> {
+        self.rules.as_ref()
+    }
+
     fn keep(
         &mut self,
         mut out: EngineOutcome,
         fresh: bool,
-        each: &mut impl FnMut(&EngineOutcome) -> Outcome,
+        each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome,
     ) -> Outcome {
+        let mut news = Vec::new();
+        match &mut self.rules {
+            // What an earlier process had brought into the graph is ahead of these times.
+            Some(runner) if fresh => {
+                news = watch::step(runner, self.graph.as_ref(), &mut self.outbox, &mut out)?;
+                self.asked = true;
+            }
+            _ => self.outbox.append(&mut out.changes),
+        }
         if fresh {
-            each(&out)?;
+            each(&out, &news)?;
             let letters = std::mem::take(&mut out.dead);
             if !letters.is_empty() {
                 block_on(self.log.bury(letters))??;
             }
         }
-        self.outbox.append(&mut out.changes);
         if self.outbox.len() >= BATCH || self.applied.elapsed() >= BATCH_AFTER {
             self.flush()?;
         }
@@ -242,10 +282,10 @@ impl<'a> Pipeline<'a> {
 
     /// Writes what waits for the graph, then says so in the log.
     fn flush(&mut self) -> Outcome {
-        while !self.outbox.is_empty() {
-            let n = self.outbox.len().min(BATCH);
-            let batch: Vec<GraphChange> = self.outbox.drain(..n).collect();
-            block_on(self.graph.apply(batch))??;
+        watch::write(self.graph.as_ref(), &mut self.outbox)?;
+        if let Some(runner) = self.rules.as_ref().filter(|_| self.asked) {
+            self.folder.save_rules(&runner.save().map_err(Failure::Unreachable)?)?;
+            self.asked = false;
         }
         if self.fold.cursor > 0 {
             block_on(self.log.commit(CONSUMER, Position(self.fold.cursor)))??;
@@ -279,6 +319,21 @@ impl<'a> Pipeline<'a> {
             self.session.note(&format!("going on from event {}, {left} behind it are in the log", self.fold.cursor));
         }
     }
+}
+
+/// The rules of the settings, with what they had found in this folder.
+fn restore_rules(session: &Session, folder: &Folder) -> Outcome<Option<Runner>> {
+    let rules = session.rules()?;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let mut runner = Runner::new(rules);
+    if let Some(state) = folder.rules()?
+        && !runner.restore(&state)
+    {
+        session.note("what rules had found cannot be read or is of another version of tapio; they begin anew");
+    }
+    Ok(Some(runner))
 }
 
 /// The engine of a data folder as of the end of its log, and its graph; nothing is written.

@@ -1,5 +1,7 @@
 //! Whether what came is what had to come; says both where it is not.
 
+use std::collections::BTreeSet;
+
 use libtest_mimic::Failed;
 use tapio_core::answer::{Answer, Incident, IncidentState};
 use tapio_core::time::SECOND;
@@ -28,6 +30,30 @@ pub(crate) fn root(fault: &Fault, answer: &Answer) -> Result<(), Failed> {
     let found = answer.incidents.iter().any(|i| names(fault, i));
     let wrong = if found { vec![] } else { vec!["no incident names the root".to_owned()] };
     verdict(&wrong, std::slice::from_ref(fault), answer)
+}
+
+/// The roots with their mechanisms; what is unknown is none.
+fn roots(answer: &Answer) -> BTreeSet<String> {
+    let causes = answer.incidents.iter().filter_map(|i| i.root_cause.as_ref());
+    causes.map(|c| format!("{}: {}", c.object, c.mechanism)).collect()
+}
+
+/// The same roots with the same mechanisms as in the story as it is.
+pub(crate) fn same_roots(expected: &Answer, came: &Answer) -> Result<(), Failed> {
+    let (expected, came) = (roots(expected), roots(came));
+    if expected == came {
+        return Ok(());
+    }
+    Err(format!("other roots than in the story as it is\nexpected: {expected:?}\ncame: {came:?}").into())
+}
+
+/// No root that is not one in the story as it is; fewer are right where less is seen.
+pub(crate) fn no_other_roots(expected: &Answer, came: &Answer) -> Result<(), Failed> {
+    let (expected, came) = (roots(expected), roots(came));
+    if came.is_subset(&expected) {
+        return Ok(());
+    }
+    Err(format!("roots that the story as it is does not have\nexpected at most: {expected:?}\ncame: {came:?}").into())
 }
 
 /// The same bytes.

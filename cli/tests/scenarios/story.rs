@@ -67,6 +67,11 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// Whether a cluster did this and nothing is wrong in it.
+    pub(crate) fn is_recorded_and_quiet(&self) -> bool {
+        self.expected.quiet && matches!(self.expected.from, From::Recorded)
+    }
+
     /// What was recorded, in its order; read when it is first asked for.
     pub(crate) fn events(&self) -> &[RawEvent] {
         self.events.get_or_init(|| {

@@ -85,6 +85,35 @@ pub(crate) fn a_tenth_doubled(events: &[RawEvent], seed: u64) -> Vec<RawEvent> {
     out.into_iter().map(|(_, e)| e.clone()).collect()
 }
 
+/// The lines for which `whose` holds come from a clock that is off by so many microseconds.
+pub(crate) fn skewed(events: &[RawEvent], by: i64, whose: fn(&RawEvent) -> bool) -> Vec<RawEvent> {
+    let shift = |e: &RawEvent| {
+        let mut e = e.clone();
+        if whose(&e) {
+            e.timestamp = e.timestamp.plus(by);
+            e.observed_at = e.observed_at.map(|t| t.plus(by));
+        }
+        e
+    };
+    events.iter().map(shift).collect()
+}
+
+/// Every tenth update is missing, chosen by the hash of what it says. The last one of each object stays: what is seen
+/// last is how it is.
+pub(crate) fn a_tenth_of_updates_lost(events: &[RawEvent]) -> Vec<RawEvent> {
+    let mut last: BTreeMap<Key, usize> = BTreeMap::new();
+    for (i, e) in events.iter().enumerate().filter(|(_, e)| e.kind == "ObjectModified") {
+        last.insert(serde_json::from_str(e.data.get()).unwrap(), i);
+    }
+    let kept: BTreeSet<usize> = last.into_values().collect();
+    let lost = |e: &RawEvent| {
+        let digits = e.content_id().to_string();
+        e.kind == "ObjectModified" && u64::from_str_radix(&digits[..8], 16).unwrap().is_multiple_of(10)
+    };
+    let all = events.iter().enumerate().filter(|(i, e)| kept.contains(i) || !lost(e));
+    all.map(|(_, e)| e.clone()).collect()
+}
+
 /// As a collector would tell it that begins at this time: first the newest state of each object that is there, with
 /// the events that the API still has and the logs that the kubelet still has; then what really followed.
 pub(crate) fn begun_at(events: &[RawEvent], begin: Time) -> Vec<RawEvent> {
@@ -153,6 +182,44 @@ struct Key {
 struct Name {
     namespace: String,
     name: String,
+}
+
+/// Recordings joined to one: each begins five seconds after the end of the one before, with all times in it moved along.
+pub(crate) fn one_after_another<'a>(recordings: impl Iterator<Item = &'a [RawEvent]>) -> Vec<RawEvent> {
+    let mut out: Vec<RawEvent> = Vec::new();
+    for events in recordings {
+        let Some(first) = events.first() else { continue };
+        let begin = out.last().map_or(first.seen_at(), |e| e.seen_at().plus(5 * SECOND));
+        let by = begin.since(first.seen_at());
+        out.extend(events.iter().map(|e| moved(e, by)));
+    }
+    out
+}
+
+/// An event with every time in it, also in its data, moved by microseconds.
+fn moved(e: &RawEvent, by: i64) -> RawEvent {
+    let text = serde_json::to_string(e).unwrap();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('Z') {
+        let (head, tail) = rest.split_at(at + 1);
+        // The longest ending of what was read that is a time: with or without a fraction.
+        let time = [27, 24, 20].into_iter().find_map(|n| {
+            let from = head.len().checked_sub(n).filter(|f| head.is_char_boundary(*f))?;
+            let t = Time::parse(&head[from..]).ok().filter(|_| head.as_bytes()[from].is_ascii_digit())?;
+            Some((from, t))
+        });
+        match time {
+            Some((from, t)) => {
+                out.push_str(&head[..from]);
+                out.push_str(&t.plus(by).to_string());
+            }
+            None => out.push_str(head),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    serde_json::from_str(&out).unwrap()
 }
 
 /// Numbers that look random and are the same in every run.

@@ -9,6 +9,7 @@ use super::take::Taker;
 use super::unreadable;
 use crate::input::next_line;
 use crate::reader::{Output, Stopped};
+use crate::yaml;
 
 /// Bytes of one YAML document; lists are one document.
 const MAX_DOCUMENT: usize = 256 << 20;
@@ -81,21 +82,7 @@ fn one(out: &Output, taker: &mut Taker<'_>, origin: &str, line: u64, bytes: &[u8
     if text.lines().all(|l| l.trim().is_empty() || l.starts_with('#')) {
         return Ok(());
     }
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 100,
-            max_nodes: 20_000_000,
-            max_events: 50_000_000,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_recorded_anchor_events: 100_000,
-            max_total_scalar_bytes: MAX_DOCUMENT,
-        },
-        // A pod named `n` is no boolean.
-        strict_booleans: true,
-        // Messages must not repeat the text: it may hold values.
-        with_snippet: false,
-    };
+    let options = yaml::options(20_000_000, 50_000_000, MAX_DOCUMENT);
     let value: Value = match serde_saphyr::from_str_with_options(text, options) {
         Ok(value) => value,
         Err(e) => return out.dead(origin, Some(line), format!("not usable as YAML: {e}; try -o json"), bytes),

@@ -76,7 +76,8 @@ fn of_route_list(place: &str, text: &str) -> Vec<Route> {
     let mut out: Vec<Route> = Vec::new();
     let mut now = new();
     let mut done = |r: Route| {
-        if !(r.host.is_empty() && r.variable.is_none()) && !r.path.is_empty() {
+        let leads = !r.host.is_empty() || r.variable.is_some();
+        if leads && !r.path.is_empty() {
             out.push(r);
         }
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::{
-    Body, Meta, Node, NodeSpec, NodeStatus, Object, ObjectError, ObjectRef, Pod, PodSpec, PodStatus, Workload,
+    Body, Meta, Node, NodeSpec, NodeStatus, Object, ObjectError, ObjectRef, Other, Pod, PodSpec, PodStatus, Workload,
     WorkloadSpec, WorkloadStatus,
 };
 use crate::time::Time;
@@ -250,7 +250,7 @@ pub(super) fn parse_body(json: &str, kind: &str) -> Result<Object, ObjectError> 
         "Role" | "ClusterRole" => body!(Role),
         "RoleBinding" | "ClusterRoleBinding" => body!(Binding),
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => body!(Webhooks),
-        _ => body!(Other),
+        _ => Body::Other(Box::new(Other::parse(json, kind).map_err(|e| ObjectError::NotJson(e.to_string()))?)),
     };
     Ok(Object { key, meta, body })
 }

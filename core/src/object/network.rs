@@ -78,6 +78,20 @@ api! {
     /// An Ingress.
     struct Ingress {
         spec: IngressSpec,
+        status: IngressStatus,
+    }
+    /// `status` of an Ingress.
+    struct IngressStatus {
+        load_balancer: IngressAddresses,
+    }
+    /// `status.loadBalancer`: where it is served.
+    struct IngressAddresses {
+        ingress: Vec<IngressAddress>,
+    }
+    /// `ingress[]` of it.
+    struct IngressAddress {
+        ip: String,
+        hostname: String,
     }
     /// `spec` of an Ingress.
     struct IngressSpec {

@@ -102,6 +102,7 @@ api! {
         name: String,
         container_port: i64,
         host_port: i64,
+        #[serde(rename = "hostIP")]
         host_ip: String,
         protocol: String,
     }

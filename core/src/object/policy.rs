@@ -1,6 +1,6 @@
-//! Quotas, limits, budgets, priorities, access rights, webhooks, and kinds that are known by name only.
+//! Quotas, limits, budgets, priorities, access rights and webhooks.
 
-use super::macros::{IntOrString, OptTime, api};
+use super::macros::{IntOrString, api};
 use super::meta::{Condition, LabelSelector, StringMap};
 
 api! {
@@ -118,34 +118,5 @@ api! {
         namespace: String,
         path: String,
         port: Option<i64>,
-    }
-    /// Any other kind.
-    struct Other {
-        status: OtherStatus,
-        spec: OtherSpec,
-    }
-    /// The part of `spec` that many kinds share.
-    struct OtherSpec {
-        suspend: bool,
-        host: String,
-    }
-    /// The part of `status` that many kinds share.
-    struct OtherStatus {
-        conditions: LooseConditions,
-        observed_generation: i64,
-        last_attempted_revision: String,
-        failures: i64,
-        start_time: OptTime,
-    }
-}
-
-/// Foreign kinds may call anything `conditions`: what is not a list of conditions is none.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub struct LooseConditions(pub Vec<Condition>);
-
-impl<'de> serde::Deserialize<'de> for LooseConditions {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(d)?;
-        Ok(LooseConditions(serde_json::from_value(value).unwrap_or_default()))
     }
 }

@@ -30,8 +30,8 @@ pub fn mentioned(text: &str) -> Vec<Endpoint> {
     if let Some(re) = HOST_PORT.as_ref() {
         for c in re.captures_iter(text) {
             let (host, port) = (c[1].to_owned(), c[2].parse().ok());
-            // `12:30:45` is a time and `file.go:120` a place in a source file.
-            let time = host.chars().all(|ch| ch.is_ascii_digit());
+            // `12:30:45` is a time, `2024-01-15T12:30:45Z` one with its day, and `file.go:120` a place in a source file.
+            let time = host.chars().all(|ch| ch.is_ascii_digit()) || is_day_and_hour(&host);
             let source = host.rsplit('.').next().is_some_and(|ext| {
                 matches!(
                     ext,
@@ -68,6 +68,16 @@ pub fn mentioned(text: &str) -> Vec<Endpoint> {
         }
     }
     out
+}
+
+/// Whether it is the beginning of a time of ISO 8601, up to the first colon: `2024-01-15T12` or `20240115T12`.
+fn is_day_and_hour(text: &str) -> bool {
+    let Some((day, hour)) = text.split_once('T') else { return false };
+    let digits = |t: &str, n: usize| t.len() == n && t.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = day.split('-');
+    let long = matches!((parts.next(), parts.next(), parts.next(), parts.next()),
+        (Some(y), Some(m), Some(d), None) if digits(y, 4) && digits(m, 2) && digits(d, 2));
+    digits(hour, 2) && (long || digits(day, 8))
 }
 
 /// What a host means for somebody in namespace `ns`: a Service by name or address, or a pod by address.
@@ -165,11 +175,19 @@ mod tests {
             ("dial tcp 10.68.24.136:6379: connect: connection refused", vec!["10.68.24.136:6379"]),
             ("cannot reach redis-cart:6379 at 12:30:45", vec!["redis-cart:6379"]),
             ("panic at main.go:120", vec![]),
+            ("2024-01-15T10:30:00Z cannot reach cart:7070", vec!["cart:7070"]),
+            ("time=2024-01-15T10:30:00.123+01:00 level=error msg=\"no route\"", vec![]),
+            ("20240115T10:30:00Z asks v2-T10:8080", vec!["v2-T10:8080"]),
             (
                 "dial tcp: lookup nosuch.shop.svc on 10.96.0.10:53: no such host",
                 vec!["10.96.0.10:53", "nosuch.shop.svc"],
             ),
             ("jdbc:mysql://ts-db:3307/ts", vec!["ts-db:3307"]),
+            (
+                "time=2026-03-02T10:00:59Z level=error error=\"dial tcp: lookup store on 10.96.0.10:53: no such host\"",
+                vec!["10.96.0.10:53", "store"],
+            ),
+            ("20260302T10:00:59 no answer of T1000:8080", vec!["T1000:8080"]),
         ] {
             let got: Vec<String> = mentioned(text)
                 .into_iter()

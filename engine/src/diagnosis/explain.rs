@@ -12,8 +12,10 @@ use tapio_core::ontology::Relation;
 
 use super::endpoints;
 use super::hypothesis::{Hypothesis, Proof};
+use super::releases;
 use super::symptom::{Symptom, Trouble};
 use super::view::View;
+use crate::mechanisms::autoscaling;
 
 /// A chosen cause with what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +96,11 @@ fn merge(view: &View, list: Vec<Hypothesis>) -> Vec<Hypothesis> {
             }
             std::collections::btree_map::Entry::Occupied(mut o) => {
                 let kept = o.get_mut();
+                let mut h = h;
+                // Who knows what was changed, when and by whom, tells more than who only knows that it is wrong.
+                if kept.changes.is_empty() && !h.changes.is_empty() {
+                    std::mem::swap(kept, &mut h);
+                }
                 kept.explains.extend(h.explains);
                 kept.explains.sort();
                 kept.explains.dedup();
@@ -155,6 +162,12 @@ fn choose(view: &View, counting: &[&Symptom], list: Vec<Hypothesis>, out: &mut E
 
 fn has_symptom(counting: &[&Symptom], o: &ObjectRef) -> bool {
     counting.iter().any(|s| s.object == *o)
+}
+
+/// Whether a node is short of something and else well: its pods run as they did.
+fn is_only_short(counting: &[&Symptom], node: &ObjectRef) -> bool {
+    let mut troubles = counting.iter().filter(|s| s.object == *node).map(|s| s.trouble).peekable();
+    troubles.peek().is_some() && troubles.all(|t| t == Trouble::NodePressure)
 }
 
 /// Everything that depends on what the hypothesis explains, breadth first, with the step that led there.
@@ -222,12 +235,19 @@ fn reach(view: &View, h: &Hypothesis, counting: &[&Symptom]) -> BTreeMap<ObjectR
                         add(&mut found, &mut queue, (*caller).clone(), s);
                     }
                 }
+                // Autoscalers wait for the metrics that it serves.
+                if autoscaling::serves_metrics(view, &o) {
+                    for s in counting.iter().filter(|s| autoscaling::lacks_metrics_api(s)) {
+                        let st = step(&s.object, Relation::Calls, "dependency");
+                        add(&mut found, &mut queue, s.object.clone(), st);
+                    }
+                }
                 for i in view.world.into(&o, Relation::RoutesTo) {
                     let s = step(&i.key, Relation::RoutesTo, "dependency");
                     add(&mut found, &mut queue, i.key.clone(), s);
                 }
             }
-            "Node" if explained.contains(&o) => {
+            "Node" if explained.contains(&o) && !is_only_short(counting, &o) => {
                 for p in view.world.into(&o, Relation::RunsOn) {
                     let s = step(&p.key, Relation::RunsOn, "node");
                     add(&mut found, &mut queue, p.key.clone(), s);
@@ -247,6 +267,13 @@ fn reach(view: &View, h: &Hypothesis, counting: &[&Symptom]) -> BTreeMap<ObjectR
                         let s = step(&owned.key, Relation::Owns, "ownership");
                         add(&mut found, &mut queue, owned.key.clone(), s);
                     }
+                }
+                // The release that applied it cannot come to its end.
+                let own = view.world.live(&o);
+                let failed = counting.iter().filter(|s| s.trouble == Trouble::ReleaseFailed);
+                for s in failed.filter(|s| own.is_some_and(|o| releases::is_part(o, &s.object))) {
+                    let st = step(&s.object, Relation::Owns, "release");
+                    add(&mut found, &mut queue, s.object.clone(), st);
                 }
                 // Without any pod there is no selection to follow: a Service that would select the template's labels.
                 let template = view.world.entry(&o).and_then(|e| e.object.as_ref()).and_then(|x| x.template());

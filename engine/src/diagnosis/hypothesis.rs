@@ -87,6 +87,14 @@ impl Hypothesis {
         self
     }
 
+    /// Explains these objects' symptoms and no others: the root itself shows nothing, and what depends on it is as a rule
+    /// well.
+    #[must_use]
+    pub fn explaining_only(mut self, objects: impl IntoIterator<Item = ObjectRef>) -> Self {
+        self.explains.clear();
+        self.explaining(objects)
+    }
+
     /// Counts only from then on.
     #[must_use]
     pub fn counting_from(mut self, t: Time) -> Self {
@@ -151,9 +159,9 @@ impl Hypothesis {
     /// Share of answers with this much evidence that are right.
     pub fn confidence(&self) -> f64 {
         let base = match self.proof {
-            Proof::Stated => 0.93,
-            Proof::Inferred => 0.82,
-            Proof::Residual => 0.62,
+            Proof::Stated => 0.95,
+            Proof::Inferred => 0.88,
+            Proof::Residual => 0.7,
         };
         let c = base + 0.02 * f64::from(self.support.min(3)) - 0.15 * f64::from(self.doubts);
         (c.clamp(0.05, 0.99) * 100.0).round() / 100.0

@@ -23,6 +23,10 @@ pub enum Class {
     Certificate,
     /// The API server or another service forbids it.
     Forbidden,
+    /// The mesh refuses a request.
+    MeshDenied,
+    /// The API server is overloaded.
+    ApiOverload,
     /// A database refuses writes.
     ReadOnlyDatabase,
     /// A database or server is at its limit of connections.
@@ -66,11 +70,16 @@ const PATTERNS: &[(Class, &str)] = &[
     ),
     (
         Class::Certificate,
-        r"(?i)x509:|certificate (?:has expired|is not yet valid|verify failed|signed by unknown)|tls: (?:handshake|bad certificate|failed to verify)|SSLHandshakeException|PKIX path|SSL routines|CERT_HAS_EXPIRED|self[- ]signed certificate",
+        r"(?i)x509:|certificate (?:has expired|is not yet valid|verify failed|signed by unknown)|tls: (?:handshake|bad certificate|failed to verify)|SSLHandshakeException|PKIX path|SSL routines|CERT_HAS_EXPIRED|CertificateExpiredException|CertificateNotYetValidException|self[- ]signed certificate",
     ),
     (
         Class::Forbidden,
         r#"(?i)is forbidden: User "?system:|cannot (?:get|list|watch|create|update|patch|delete) resource"#,
+    ),
+    (Class::MeshDenied, r"RBAC: access denied|rbac_access_denied_matched_policy"),
+    (
+        Class::ApiOverload,
+        r"the server has received too many requests and has asked us to try again later|etcdserver: (?:request timed out|too many requests)|the server was unable to return a response in the time allotted",
     ),
     (
         Class::ReadOnlyDatabase,
@@ -97,6 +106,11 @@ const PATTERNS: &[(Class, &str)] = &[
     (
         Class::MissingVariable,
         r"(?i)(?:environment variable|env(?:ironment)? var|variable) [\w\x22'`.-]+ (?:is )?(?:not set|required|missing|must be set|undefined|not defined)|(?:missing|required|undefined|no) (?:required )?environment variable|KeyError: '[A-Z0-9_]+'|[A-Z][A-Z0-9_]{2,} (?:is not set|must be set|is required|not set|is missing|environment variable not set)|unbound variable|parameter (?:null or )?not set",
+    ),
+    // Before what a parser's text may name: `timeout: time: invalid duration`.
+    (
+        Class::BadConfig,
+        r"(?i)time: (?:unknown unit|invalid duration|missing unit)|\bparse /\S+: |cannot unmarshal|yaml: line \d+|did not find expected|unexpected end of JSON",
     ),
     (
         Class::Timeout,
@@ -227,7 +241,10 @@ fn scan<'a>(p: &PodFacts<'a>, container: Option<&str>, mut more: impl FnMut(Erro
 pub fn telling<'a>(p: &PodFacts<'a>, container: Option<&str>) -> Option<ErrorLine<'a>> {
     let all = errors(p, container, 60);
     let known = all.iter().find(|e| !matches!(e.class, Class::Other | Class::Panic)).cloned();
-    known.or_else(|| all.iter().find(|e| e.class == Class::Panic).cloned()).or_else(|| all.into_iter().next())
+    // The head of a stack says where, not what.
+    let panics = || all.iter().filter(|e| e.class == Class::Panic);
+    let said = panics().find(|e| !e.text.starts_with("goroutine ")).or_else(|| panics().next()).cloned();
+    known.or(said).or_else(|| all.into_iter().next())
 }
 
 #[cfg(test)]
@@ -255,7 +272,18 @@ mod tests {
                 "level=error msg=\"invalid MAX: strconv.Atoi: parsing \\\"6O\\\": invalid syntax\"",
                 Some(Class::BadConfig),
             ),
+            ("parse /etc/app/app.conf: line 4: timeout: time: unknown unit \" sec\"", Some(Class::BadConfig)),
+            ("yaml: line 12: did not find expected key", Some(Class::BadConfig)),
             ("required environment variable STORE_ADDR is not set", Some(Class::MissingVariable)),
+            (
+                "Error from server (TooManyRequests): the server has received too many requests and has asked us to try again later (get pods)",
+                Some(Class::ApiOverload),
+            ),
+            (
+                "Waited for 1.2s due to client-side throttling, not priority and fairness, request: GET:https://10.96.0.1:443/api",
+                None,
+            ),
+            ("upstream answered 403: RBAC: access denied", Some(Class::MeshDenied)),
             ("level=info msg=\"retry after timeout\"", None),
             ("server started on port 8080", None),
         ] {

@@ -217,6 +217,11 @@ impl<'a> View<'a> {
         self.now.since(t) / SECOND
     }
 
+    /// Whether an object was like that for long before anybody looked: what harmed nobody until then is no news.
+    pub fn is_old_news(&self, entry: &Entry, since: Time) -> bool {
+        entry.first_seen.since(since) > 6 * 3_600 * SECOND
+    }
+
     /// Observed changes of an object, oldest first.
     pub fn changes(&self, key: &ObjectRef) -> &'a [Changed] {
         self.world.entry(key).map_or(&[], |e| e.history.changes.as_slice())
@@ -269,6 +274,12 @@ impl<'a> View<'a> {
 
     /// Whether a pod belongs to the newest revision of its workload; true where revisions are unknown.
     pub fn is_newest(&self, pod: &PodFacts) -> bool {
+        if pod.workload.kind == "StatefulSet"
+            && let Some(w) = self.world.live(&pod.workload).and_then(Object::as_workload)
+            && let Some(of) = pod.object.meta.labels.get("controller-revision-hash")
+        {
+            return w.status.update_revision.is_empty() || *of == w.status.update_revision;
+        }
         match self.newest_revision(&pod.workload) {
             Some(rs) => pod.object.meta.controller().is_none_or(|o| o.name == rs),
             None => true,

@@ -9,6 +9,7 @@ use tapio_core::ontology::Relation;
 use tapio_core::time::{MINUTE, SECOND, Time};
 
 use super::{kubectl, manual};
+use crate::diagnosis::endpoints;
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::logs::{self, Class};
 use crate::diagnosis::symptom::{Symptom, Trouble};
@@ -60,8 +61,8 @@ manual! {
     "config-content-invalid": Recorded [Crashing, Unready, ProbeKilled, InitStuck, LogErrors];
     /// A ConfigMap or Secret changed after the container read it into its environment.
     ///
-    /// Required: a change younger than the container's start, consumed by environment or subPath, and errors of a kind
-    /// that the old value explains (refused credentials, wrong address).
+    /// Required: a change younger than the container's start, consumed by environment or subPath, and errors since that
+    /// the old value explains: refused credentials, or an address that the old value names.
     /// Refuted by: the container started after the change.
     /// Do: restart the workload.
     "config-stale-in-env": CapturedText [Unready, LogErrors];
@@ -104,7 +105,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::ConfigError | Trouble::VolumesPending)) {
         out.extend(reference(view, s));
     }
-    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Crashing) {
+    for s in symptoms.iter().filter(|s| matches!(s.trouble, Trouble::Crashing | Trouble::Unready)) {
         out.extend(named_value(view, s));
     }
     for kind in ["ConfigMap", "Secret"] {
@@ -183,8 +184,8 @@ fn reference(view: &View, s: &Symptom) -> Option<Hypothesis> {
     Some(h.changed(changes).changed(brought).next(kubectl(verb, &target)).next(kubectl("describe", &s.object)))
 }
 
-/// A container that ends with a complaint about a value, and the value comes from a ConfigMap or Secret: nobody needs to
-/// have seen the change.
+/// A container that ends, or refuses to be ready, with a complaint about a value or a file, and that comes from a ConfigMap
+/// or Secret: nobody needs to have seen the change.
 fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
     let p = view.pods.get(&s.object)?;
     let name = s.container.as_deref()?;
@@ -206,7 +207,10 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
             Some((key.clone(), k.clone(), k.clone()))
         })
     };
-    let (key, field, variable) = source.or_else(whole)?;
+    // What only serves badly may complain about a variable for long; a file that it names is what it reads just now.
+    let by_variable = if s.trouble == Trouble::Crashing { source.or_else(whole) } else { None };
+    let via = if by_variable.is_some() { "config-env" } else { "config-volume" };
+    let (key, field, variable) = by_variable.or_else(|| named_file(p, spec, line.text))?;
     view.world.live(&key)?;
     // Another change of this revision that touches the container would be the nearer cause.
     let other = view
@@ -221,14 +225,15 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
             s.since,
             Proof::Inferred,
             format!(
-                "{} ends because of the value of {variable}, which is {field} of {key}: {}",
+                "{} {} because of {variable}, which is {field} of {key}: {}",
                 p.workload,
+                if s.trouble == Trouble::Crashing { "ends" } else { "is not ready" },
                 line.text.trim()
             ),
         )
         .explaining([s.object.clone()])
         .counting_from(s.counts_from)
-        .via("config-env")
+        .via(via)
         .supported(u32::from(well))
         .with([
             view.logged(&s.object, Some(line.at), line.container, line.text),
@@ -237,6 +242,38 @@ fn named_value(view: &View, s: &Symptom) -> Option<Hypothesis> {
         .unless("the same revision brought another change", other)
         .next(kubectl("describe", &key)),
     )
+}
+
+/// The ConfigMap or Secret, and its key, behind a mounted file that a text names by its path.
+fn named_file(p: &PodFacts, spec: &tapio_core::object::Container, text: &str) -> Option<(ObjectRef, String, String)> {
+    let ns = p.key().ns();
+    for path in text.split(|c: char| c.is_whitespace() || "\"'`(),;=[]<>".contains(c)) {
+        let path = path.trim_end_matches([':', '.']);
+        if !path.starts_with('/') {
+            continue;
+        }
+        // `/etc/app/app.conf:4` names a place in the file.
+        let path = path.split(':').next().unwrap_or(path);
+        let Some((mount, rest)) = spec.volume_mounts.iter().find_map(|m| {
+            let dir = m.mount_path.trim_end_matches('/');
+            let rest = path.strip_prefix(dir)?;
+            if !m.sub_path.is_empty() && rest.is_empty() {
+                return Some((m, m.sub_path.clone()));
+            }
+            rest.strip_prefix('/').filter(|r| !r.is_empty()).map(|r| (m, r.to_owned()))
+        }) else {
+            continue;
+        };
+        let Some(v) = p.pod.spec.volumes.iter().find(|v| v.name == mount.name) else { continue };
+        let (kind, name, items) = match (&v.config_map, &v.secret) {
+            (Some(c), _) => ("ConfigMap", &c.name, &c.items),
+            (None, Some(s)) => ("Secret", &s.secret_name, &s.items),
+            (None, None) => continue,
+        };
+        let key = items.iter().find(|i| i.path == rest).map_or_else(|| rest.clone(), |i| i.key.clone());
+        return Some((ObjectRef::new(kind, ns, name), key, path.to_owned()));
+    }
+    None
 }
 
 /// A change of the content, seen as it happened or told by managedFields: when, and what.
@@ -265,7 +302,7 @@ fn content_change(view: &View, key: &ObjectRef) -> Option<(Time, Vec<FieldChange
         return Some((created, changes, None));
     }
     if object.meta.managed_fields.is_empty() {
-        let at = view.world.revisions.written(object.meta.version()).filter(|t| t.since(created) > 10 * SECOND)?;
+        let at = view.world.revisions.written(object.meta.version()).filter(|t| t.since(created) > 2 * SECOND)?;
         let change = FieldChange { field: "data".to_owned(), before: None, after: None, by: None, at: Some(at) };
         return Some((at, vec![change], None));
     }
@@ -332,6 +369,78 @@ fn content(view: &View, key: &ObjectRef, symptoms: &[Symptom], out: &mut Vec<Hyp
     }
 }
 
+/// Whether a container of a pod still has what an object said before it changed: it reads it at its start only.
+pub(crate) fn holds_old(p: &PodFacts, container: Option<&str>, key: &ObjectRef, changed: Time) -> bool {
+    let at_start = uses(&p.pod.spec).iter().any(|u| {
+        u.kind == key.kind
+            && u.name == key.name
+            && u.way != Way::PullSecret
+            && !u.way.follows_changes()
+            && (container.is_none() || u.container.is_none() || u.container.as_deref() == container)
+    });
+    let since = p.containers.iter().filter(|c| container.is_none_or(|n| n == c.name())).find_map(|c| c.running_since());
+    at_start && since.is_some_and(|t| t.plus(2 * SECOND) < changed)
+}
+
+/// Whether a failing container still has the old value of a Secret that changed before it began to fail.
+pub(crate) fn holds_old_secret(view: &View, p: &PodFacts, s: &Symptom) -> bool {
+    view.world.out(p.key(), Relation::UsesSecret).iter().filter(|e| e.is_live()).any(|e| {
+        content_change(view, &e.key).is_some_and(|(at, changes, _)| {
+            view.now.since(at) <= 6 * 60 * MINUTE
+                && s.since.plus(2 * SECOND) >= at
+                && changes.iter().any(|c| c.at.is_some())
+                && holds_old(p, s.container.as_deref(), &e.key, at)
+        })
+    })
+}
+
+/// A container that still has the old value, and errors since the change that the old value explains.
+fn stale(
+    view: &View,
+    key: &ObjectRef,
+    p: &PodFacts,
+    s: &Symptom,
+    at: Time,
+    changes: &[FieldChange],
+    event: Option<tapio_core::id::Id>,
+) -> Option<Hypothesis> {
+    let container = s.container.as_deref();
+    let since = matches!(s.trouble, Trouble::Unready | Trouble::LogErrors) && s.since.plus(2 * SECOND) >= at;
+    if !since || changes.iter().all(|c| c.at.is_none()) || !holds_old(p, container, key, at) {
+        return None;
+    }
+    let old: Vec<_> = changes.iter().filter_map(|c| c.before.as_deref()).flat_map(endpoints::addresses).collect();
+    let errors = logs::errors(p, container, 30);
+    let line = errors.iter().find(|l| match l.class {
+        Class::Authentication => true,
+        Class::Dns | Class::Refused | Class::Timeout | Class::Network => {
+            endpoints::mentioned(l.text).iter().any(|e| old.iter().any(|o| o.host == e.host))
+        }
+        _ => false,
+    })?;
+    Some(
+        Hypothesis::new(
+            "config-stale-in-env",
+            key.clone(),
+            at,
+            Proof::Inferred,
+            format!("{key} changed {}, and {} still has what it said before", at.clock(), p.workload),
+        )
+        .explaining([s.object.clone()])
+        .counting_from(s.counts_from)
+        .via("config-env")
+        .supported(1)
+        .changed(changes.iter().cloned())
+        .with(changes.iter().take(4).map(|c| view.changed(key, c, event)))
+        .with([
+            view.logged(&s.object, Some(line.at), line.container, line.text),
+            view.state(&s.object, Some(s.since), s.says.clone()),
+        ])
+        .unless("the container started after the change", false)
+        .next(kubectl("rollout restart", &p.workload)),
+    )
+}
+
 /// Whether a use reads any of the changed keys.
 fn touches(u: &Use, changes: &[FieldChange]) -> bool {
     u.keys.is_empty()
@@ -372,7 +481,7 @@ fn consumer(
             .iter()
             .any(|e| e.code != 0 && e.finished.is_some_and(|f| f.plus(slack) < at && at.since(f) < 30 * MINUTE));
     if reads_at_start && !began_after {
-        return None;
+        return stale(view, key, p, s, at, changes, event);
     }
     let errors = logs::errors(p, container, 30);
     let names_key =

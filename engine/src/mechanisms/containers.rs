@@ -73,12 +73,6 @@ manual! {
     /// Refuted by: any other mechanism whose required evidence is there.
     /// Do: read the log of the run before.
     "application-crash": Recorded [Crashing];
-    /// A Job reached its back-off limit or deadline.
-    ///
-    /// Required: condition Failed of the Job.
-    /// Refuted by: its pods fail for a cause of their own that is seen.
-    /// Do: read the log of the Job's last pod.
-    "job-failed": CapturedText [JobFailed];
 }
 
 static EXEC: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -354,15 +348,6 @@ fn ephemeral(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
 /// What is left when nothing outside explains an end.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in left {
-        if s.trouble == Trouble::JobFailed {
-            out.push(
-                Hypothesis::new("job-failed", s.object.clone(), s.since, Proof::Residual, s.says.clone())
-                    .with([view.state(&s.object, Some(s.since), s.says.clone())])
-                    .unless("its pods fail for a cause that is seen", false)
-                    .next(kubectl("logs", &s.object)),
-            );
-            continue;
-        }
         let Some(p) = view.pods.get(&s.object) else { continue };
         if !matches!(s.trouble, Trouble::Crashing | Trouble::InitStuck) {
             continue;
@@ -374,9 +359,11 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .as_ref()
             .map(|l| format!(": {}", crate::diagnosis::view::shorten(l.text.trim(), 200)))
             .unwrap_or_default();
+        // A failed look-up comes from outside, be its place known or not.
+        let outside = !init && line.as_ref().is_some_and(|l| l.class == Class::Dns);
         let mut h = about(view, id, p, s, Proof::Residual, format!("{}{says}", s.says))
             .supported(u32::from(line.as_ref().is_some_and(|l| l.class == Class::Panic)))
-            .unless("another mechanism explains it", false)
+            .unless("another mechanism explains it", outside)
             .next(format!(
                 "{} -c {} --previous",
                 kubectl("logs", &s.object).replace("pod/", ""),

@@ -172,6 +172,24 @@ fn address(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
                 ),
                 Fault::NoService { name, .. } if line.class == Class::Dns => {
                     let (changes, at) = configured;
+                    if changes.is_empty()
+                        && let Some((key, workload)) = without_service(view, &name)
+                    {
+                        return Some(
+                            base(
+                                "service-missing",
+                                key.clone(),
+                                format!(
+                                    "{}, which {} calls, does not exist; {workload} has no Service",
+                                    key, p.workload
+                                ),
+                            )
+                            .supported(1)
+                            .with([view.state(&workload, None, format!("no Service selects the pods of {workload}"))])
+                            .unless(format!("{key} exists"), false)
+                            .next(kubectl("describe", &workload)),
+                        );
+                    }
                     let place = at.map(|v| format!(" ({v})")).unwrap_or_default();
                     Some(
                         base(
@@ -207,6 +225,18 @@ fn address(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     None
 }
 
+/// A workload of the name that somebody calls, whose pods no Service selects: with the Service that it should have.
+fn without_service(view: &View, path: &str) -> Option<(ObjectRef, ObjectRef)> {
+    let (space, name) = path.split_once('/')?;
+    let workload = ["Deployment", "StatefulSet", "DaemonSet"]
+        .iter()
+        .filter_map(|k| view.world.live(&ObjectRef::new(k, space, name)))
+        .find(|o| o.as_workload().is_some())?;
+    let labels = &workload.as_workload()?.spec.template.metadata.labels;
+    let selected = view.services.iter().any(|(k, s)| k.ns() == space && crate::world::selects(s.service, labels));
+    (!selected).then(|| (ObjectRef::new("Service", space, name), workload.key.clone()))
+}
+
 /// The change that brought an address, and the variable that holds it.
 fn configured_at(view: &View, p: &PodFacts, e: &Endpoint) -> (Vec<tapio_core::answer::FieldChange>, Option<String>) {
     let variable =
@@ -229,6 +259,7 @@ fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
     let changes: Vec<_> =
         secret.map(|e| e.history.changes.iter().map(|c| c.change.clone()).collect()).unwrap_or_default();
     let root = secret.map_or_else(|| p.workload.clone(), |e| e.key.clone());
+    let old = super::config::holds_old_secret(view, p, s);
     Some(
         Hypothesis::new(
             "dependency-credentials-rejected",
@@ -244,6 +275,7 @@ fn credentials(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
         .changed(changes)
         .with([view.logged(&s.object, Some(line.at), line.container, line.text)])
         .unless("every caller is refused", false)
+        .unless("it still has what the Secret said before", old)
         .next(kubectl("describe", &p.workload)),
     )
 }

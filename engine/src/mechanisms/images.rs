@@ -173,10 +173,10 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             o.workload == p.workload
                 && o.containers.iter().any(|x| x.is_running() && x.spec.is_some_and(|y| y.image == image))
         });
-        h = h.unless(
-            format!("{image} runs in another pod of {}", p.workload),
-            runs_elsewhere && id == "image-not-found",
-        );
+        // A node that has the image already runs it, also when the registry has lost it since.
+        h = h
+            .doubted(u32::from(runs_elsewhere && id == "image-not-found"))
+            .unless("the image was pulled since", c.is_running());
         if let Some(secret) = missing_secret {
             h = h.with([view.state(&secret, None, format!("{secret} does not exist"))]).next(kubectl("get", &secret));
         }

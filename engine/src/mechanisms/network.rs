@@ -1,6 +1,6 @@
 //! Traffic that is dropped, and names that are not resolved.
 
-use tapio_core::object::{IntOrString, NetworkPolicy, ObjectRef, PolicyPeer, PolicyRule};
+use tapio_core::object::{IntOrString, ObjectRef, StringMap};
 use tapio_core::ontology::Relation;
 use tapio_core::time::SECOND;
 
@@ -10,6 +10,7 @@ use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::logs::{self, Class};
 use crate::diagnosis::symptom::Symptom;
 use crate::diagnosis::view::{PodFacts, View};
+use crate::evaluate::policy::{End, Flow, PodEnd, Policy, decide};
 
 manual! {
     /// A NetworkPolicy drops the traffic.
@@ -54,107 +55,33 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     cluster_dns(view, symptoms, out);
 }
 
-/// Whether a policy isolates pods in a direction.
-fn isolates(n: &NetworkPolicy, direction: &str) -> bool {
-    let types = &n.spec.policy_types;
-    if types.is_empty() {
-        // Without types: Ingress always, Egress where egress rules stand.
-        return direction == "Ingress" || n.spec.egress.is_some();
-    }
-    types.iter().any(|t| t == direction)
-}
-
-fn peer_matches(view: &View, policy: &ObjectRef, peer: &PolicyPeer, other: &PodFacts) -> bool {
-    if let Some(block) = &peer.ip_block {
-        let ip = &other.pod.status.pod_ip;
-        return in_cidr(ip, &block.cidr) && !block.except.iter().any(|e| in_cidr(ip, e));
-    }
-    let same_namespace = other.key().ns() == policy.ns();
-    let namespace = match &peer.namespace_selector {
-        None => same_namespace,
-        Some(sel) => {
-            let ns = ObjectRef::cluster_scoped("Namespace", other.key().ns());
-            let mut labels = view.world.live(&ns).map(|o| o.meta.labels.clone()).unwrap_or_default();
-            labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| ns.name.clone());
-            sel.matches(&labels)
-        }
-    };
-    namespace && peer.pod_selector.as_ref().is_none_or(|s| s.matches(&other.object.meta.labels))
-}
-
-/// Whether an address lies in a block; false for anything unreadable.
-fn in_cidr(ip: &str, cidr: &str) -> bool {
-    let Some((net, bits)) = cidr.split_once('/') else { return ip == cidr };
-    let (Ok(ip), Ok(net), Ok(bits)) =
-        (ip.parse::<std::net::IpAddr>(), net.parse::<std::net::IpAddr>(), bits.parse::<u32>())
-    else {
-        return false;
-    };
-    match (ip, net) {
-        (std::net::IpAddr::V4(a), std::net::IpAddr::V4(b)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            u32::from(a) & mask == u32::from(b) & mask
-        }
-        (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            u128::from(a) & mask == u128::from(b) & mask
-        }
-        _ => false,
-    }
-}
-
-fn rule_allows(
-    view: &View,
-    policy: &ObjectRef,
-    rule: &PolicyRule,
-    peers: &[PolicyPeer],
-    other: &PodFacts,
-    at: &PodFacts,
-    port: i64,
-) -> bool {
-    let peer = peers.is_empty() || peers.iter().any(|p| peer_matches(view, policy, p, other));
-    let ports = rule.ports.is_empty()
-        || rule.ports.iter().any(|x| match &x.port {
-            None => true,
-            Some(IntOrString::Int(n)) => x.end_port.map_or(*n == port, |e| (*n..=e).contains(&port)),
-            Some(IntOrString::Str(name)) => at
-                .pod
-                .spec
-                .containers
-                .iter()
-                .flat_map(|c| &c.ports)
-                .any(|c| c.name == *name && c.container_port == port),
-        });
-    peer && ports
-}
-
-/// A policy that denies traffic from one pod to a port of another; none if it is allowed. Pure evaluation of the API's
-/// semantics: isolated in a direction by any policy, allowed by any rule of any policy of that direction.
+/// A policy that denies traffic from one pod to a port of another; none if it is allowed. Of several the newest: it is
+/// the one that came between.
 pub(crate) fn denying(view: &View, from: &PodFacts, to: &PodFacts, port: i64) -> Option<ObjectRef> {
-    for (direction, subject, other) in [("Ingress", to, from), ("Egress", from, to)] {
-        let mut isolating: Option<ObjectRef> = None;
-        let mut allowed = false;
-        for e in view.world.into(subject.key(), Relation::AppliesTo) {
-            let Some(tapio_core::object::Body::NetworkPolicy(n)) = e.live().map(|o| &o.body) else { continue };
-            if !isolates(n, direction) {
-                continue;
-            }
-            // The newest one is the one that came between.
-            isolating = Some(match isolating {
-                Some(old) if created(view, &old) >= created(view, &e.key) => old,
-                _ => e.key.clone(),
-            });
-            let rules = if direction == "Ingress" { &n.spec.ingress } else { &n.spec.egress };
-            for r in rules.iter().flatten() {
-                let peers = if direction == "Ingress" { &r.from } else { &r.to };
-                allowed |= rule_allows(view, &e.key, r, peers, other, to, port);
-            }
-        }
-        if let Some(policy) = isolating.filter(|_| !allowed) {
-            return Some(policy);
+    let spaces = [from, to].map(|p| {
+        let key = ObjectRef::cluster_scoped("Namespace", p.key().ns());
+        view.world.live(&key).map(|o| o.meta.labels.clone()).unwrap_or_default()
+    });
+    let mut near: Vec<&ObjectRef> = Vec::new();
+    for e in [to, from].iter().flat_map(|p| view.world.into(p.key(), Relation::AppliesTo)) {
+        if !near.contains(&&e.key) {
+            near.push(&e.key);
         }
     }
-    None
+    let policies = near.into_iter().filter_map(|key| match view.world.live(key).map(|o| &o.body) {
+        Some(tapio_core::object::Body::NetworkPolicy(n)) => Some(Policy { key, spec: &n.spec }),
+        _ => None,
+    });
+    // The protocol of a call that a log names is not known.
+    let denied =
+        decide(policies, &Flow { from: end(from, &spaces[0]), to: end(to, &spaces[1]), port, protocol: None }).denied?;
+    denied.by.into_iter().reduce(|old, new| if created(view, &old) >= created(view, &new) { old } else { new })
+}
+
+fn end<'a>(p: &PodFacts<'a>, namespace_labels: &'a StringMap) -> End<'a> {
+    let namespace = p.object.key.ns();
+    let pod = PodEnd { namespace, namespace_labels, labels: &p.object.meta.labels, spec: &p.pod.spec };
+    End { pod: Some(pod), ip: &p.pod.status.pod_ip }
 }
 
 fn created(view: &View, key: &ObjectRef) -> Option<tapio_core::time::Time> {
@@ -383,24 +310,5 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .unless("the name is that of no Service", false)
             .next(kubectl("describe", &s.object)),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_cidr;
-
-    #[test]
-    fn blocks_hold_their_addresses() {
-        for (ip, cidr, want) in [
-            ("10.1.2.3", "10.1.0.0/16", true),
-            ("10.2.2.3", "10.1.0.0/16", false),
-            ("10.1.2.3", "0.0.0.0/0", true),
-            ("fd00::1", "fd00::/8", true),
-            ("10.1.2.3", "nonsense", false),
-            ("", "10.0.0.0/8", false),
-        ] {
-            assert_eq!(in_cidr(ip, cidr), want, "{ip} {cidr}");
-        }
     }
 }

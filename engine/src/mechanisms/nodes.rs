@@ -3,10 +3,10 @@
 use tapio_core::object::{Body, Object, ObjectRef};
 use tapio_core::time::{SECOND, Time};
 
-use super::manual;
+use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
-use crate::diagnosis::view::{View, shorten};
+use crate::diagnosis::view::{PodFacts, View, shorten};
 use crate::world::Entry;
 
 manual! {
@@ -30,9 +30,10 @@ manual! {
     ///
     /// Required: the kube-proxy service or pod of the node does not run.
     /// Supports: Services fail from that node only.
-    /// Refuted by: another Service proxy (eBPF) is in use.
+    /// Refuted by: another Service proxy (eBPF) is in use; no pod of kube-proxy is ready on any node, or its
+    /// DaemonSet was just changed.
     /// Do: restart kube-proxy on that node.
-    "kube-proxy-down": Recorded [NodeService, Unreachable];
+    "kube-proxy-down": Recorded [NodeService, Unreachable, Crashing, OomKilled, ProbeKilled];
     /// The whole machine is gone, hangs or was restarted.
     ///
     /// Required: Ready=Unknown, and every service of the node unreachable or not running.
@@ -46,6 +47,14 @@ manual! {
     /// Refuted by: the runtime is down.
     /// Do: look at the CNI's pod on that node and at its configuration folder.
     "cni-not-ready": CapturedText [NodeNotReady, SandboxFailed];
+    /// The address range for pods is used up.
+    ///
+    /// Required: a pod that cannot be set up, and a text of its network plugin that says no address is free.
+    /// Supports: several pods of the node wait for the same.
+    /// Refuted by: the text asks for one certain address; the pod got its address since.
+    /// Lag: seconds after the pod came to the node.
+    /// Do: enlarge the range or the pool, remove addresses that nobody uses any more, or run fewer pods on the node.
+    "pod-ip-exhausted": CapturedText [SandboxFailed];
     /// No scheduler places pods: they stay Pending without a scheduling event.
     ///
     /// Required: the scheduler's service does not run; or pods that nobody looked at, and a scheduler lease that is
@@ -74,6 +83,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         }
     }
     leases(view, symptoms, out);
+    addresses(view, symptoms, out);
 }
 
 /// The mechanism of a service of a node.
@@ -118,9 +128,11 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .map(|p| p.key().clone())
                 .collect::<Vec<_>>()
         });
+        let cut = if id == "kube-proxy-down" { cut_off(view, &key.name) } else { Vec::default() };
         out.push(
             Hypothesis::new(id, key.clone(), s.at, Proof::Stated, format!("{name} does not run on {key}"))
                 .explaining(waiting.unwrap_or_default())
+                .explaining(cut)
                 .with([e])
                 .via(if id.ends_with("scheduler-down") || id.starts_with("controller") {
                     "control-plane"
@@ -131,6 +143,98 @@ fn services(view: &View, entry: &Entry, out: &mut Vec<Hypothesis>) {
                 .unless(format!("{name} runs again"), false)
                 .next(format!("ssh {} systemctl status {name}", key.name))
                 .next(format!("kubectl describe node/{}", key.name)),
+        );
+    }
+}
+
+/// Services with ready pods that do not answer from one node, and from no other that does not.
+fn cut_off(view: &View, node: &str) -> Vec<ObjectRef> {
+    let from_here = |r: &crate::world::history::ProbeResult| r.from.as_deref() == Some(node);
+    let failed = |key: &ObjectRef| {
+        let probes = view.world.entry(key).into_iter().flat_map(|e| e.history.probes.values());
+        let mut failed = probes.filter(|r| !r.ok).peekable();
+        failed.peek().is_some() && failed.all(from_here)
+    };
+    view.services.iter().filter(|(k, s)| s.ready > 0 && failed(k)).map(|(k, _)| (*k).clone()).collect()
+}
+
+/// Whether a pod is a node's kube-proxy: by the label of the installers, or by its DaemonSet.
+fn is_proxy(p: &PodFacts) -> bool {
+    let labelled = |k: &str| p.object.meta.labels.get(k).is_some_and(|v| v == "kube-proxy");
+    p.key().ns() == "kube-system"
+        && (labelled("k8s-app")
+            || labelled("component")
+            || (p.workload.kind == "DaemonSet" && p.workload.name == "kube-proxy"))
+}
+
+/// A kube-proxy that ends again and again on some of the nodes, for a reason that nothing else tells.
+pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let proxies: Vec<&PodFacts> = view.pods.values().filter(|p| is_proxy(p) && !p.is_leaving()).collect();
+    // All of them at once have one cause, and it is no node's.
+    if proxies.len() > 1 && !proxies.iter().any(|p| p.pod.is_ready()) {
+        return;
+    }
+    for s in left {
+        if !matches!(s.trouble, Trouble::Crashing | Trouble::OomKilled | Trouble::ProbeKilled) {
+            continue;
+        }
+        let Some(p) = proxies.iter().find(|p| *p.key() == s.object) else { continue };
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        let changed = view.last_template_change(&p.workload).map(|(at, _)| at);
+        let rolled = changed.is_some_and(|at| s.since.since(at) < 600 * SECOND) && view.is_newest(p);
+        let summary = format!("kube-proxy does not run on {node}");
+        out.push(
+            Hypothesis::new("kube-proxy-down", node.clone(), s.since, Proof::Inferred, summary)
+                .explaining_only([s.object.clone()].into_iter().chain(cut_off(view, &node.name)))
+                .counting_from(s.counts_from)
+                .via("node")
+                .with([view.state(&s.object, Some(s.since), s.says.clone())])
+                .unless("this revision of its DaemonSet brought it", rolled)
+                .next(format!("kubectl -n kube-system logs {} --previous", s.object.name)),
+        );
+    }
+}
+
+/// Whether a network plugin says that it has no address left. One certain address that is taken is another thing.
+fn says_no_address(text: &str) -> bool {
+    [
+        "no IP addresses available in range set",
+        "No more free affine blocks and strict affinity enabled",
+        "No IPs available in pools",
+        "Assigned 0 out of 1 requested IPv4 addresses",
+        "failed to assign an IP address to container",
+        "InsufficientFreeAddressesInSubnet",
+        "Could not allocate IP in range",
+        "No available addresses",
+        "range is full",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+}
+
+/// Pods that get no address.
+fn addresses(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::SandboxFailed) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let notes: Vec<_> = p.notes(&["FailedCreatePodSandBox"]).filter(|n| says_no_address(&n.message)).collect();
+        let Some(n) = notes.last() else { continue };
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        let running = view.world.into(&node, tapio_core::ontology::Relation::RunsOn).len();
+        out.push(
+            Hypothesis::new(
+                "pod-ip-exhausted",
+                node.clone(),
+                s.since,
+                Proof::Stated,
+                format!("no address is left for pods on {node}, where {running} are placed"),
+            )
+            .explaining_only([s.object.clone()])
+            .counting_from(s.counts_from)
+            .via("address")
+            .supported(u32::from(n.count > 1))
+            .with([view.noted(&s.object, n)])
+            .unless("the pod got its address", !p.pod.status.pod_ip.is_empty())
+            .next(kubectl("describe", &node)),
         );
     }
 }
@@ -252,8 +356,13 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             .collect();
         let Some(first) = behind.first().cloned() else { return };
         let root = control_plane_node(view, &holder).unwrap_or_else(|| lease.clone());
+        let reacted = reacted_since(view, renewed.plus(10 * SECOND));
+        let summary = format!(
+            "controllers do not react: {first} is not observed, and the controller-manager's lease was last renewed {}",
+            renewed.clock()
+        );
         out.push(
-            Hypothesis::new("controller-manager-down", root, renewed, Proof::Inferred, format!("controllers do not react: {} is not observed, and the controller-manager's lease was last renewed {}", first, renewed.clock()))
+            Hypothesis::new("controller-manager-down", root, renewed, Proof::Inferred, summary)
                 .explaining(behind)
                 .counting_from(renewed.plus(20 * SECOND))
                 .via("control-plane")
@@ -261,10 +370,21 @@ fn leases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
                     view.state(&lease, Some(renewed), "lease is not renewed"),
                     view.state(&first, None, "observedGeneration is behind generation"),
                 ])
-                .unless("a controller reacted since", false)
+                .unless("a controller reacted since", reacted)
                 .next("kubectl -n kube-system get pods,leases".to_owned()),
         );
     }
+}
+
+/// Whether a controller did anything since then: made a ReplicaSet or a pod, or told an Event of a workload.
+fn reacted_since(view: &View, since: Time) -> bool {
+    let made = |o: &Object| o.meta.controller().is_some() && o.meta.creation_timestamp.is_some_and(|t| t > since);
+    let told = |kind: &str| {
+        let mut notes = view.world.entries(kind).flat_map(|e| &e.history.notes);
+        notes.any(|n| n.last > since && n.component.ends_with("-controller"))
+    };
+    ["ReplicaSet", "Pod", "Job"].iter().any(|k| view.world.all(k).any(made))
+        || ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"].iter().any(|k| told(k))
 }
 
 /// The node that runs a holder of a leader lease: by the holder's name, else the only control-plane node.
@@ -280,4 +400,40 @@ fn control_plane_node(view: &View, holder: &str) -> Option<ObjectRef> {
     };
     let only = if nodes.len() == 1 { nodes.first() } else { None };
     named.or(plane).or(only).map(|n| n.key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_say_that_no_address_is_left() {
+        for (text, want) in [
+            (
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"ab12\": plugin type=\"bridge\" failed (add): failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
+                true,
+            ),
+            // Before 1.24 the kubelet named the plugin otherwise.
+            (
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to set up sandbox container \"ab12\" network for pod \"cart-1\": networkPlugin cni failed to set up pod \"cart-1_shop\" network: failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
+                true,
+            ),
+            (
+                "plugin type=\"calico\" failed (add): failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled",
+                true,
+            ),
+            (
+                "plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: failed to assign an IP address to container",
+                true,
+            ),
+            (
+                "failed to allocate for range 0: requested IP address 10.1.1.1 is not available in range set 10.1.0.1-10.1.255.254",
+                false,
+            ),
+            ("plugin type=\"flannel\" failed (add): open /run/flannel/subnet.env: no such file or directory", false),
+            ("dial unix /run/containerd/containerd.sock: connect: connection refused", false),
+        ] {
+            assert_eq!(says_no_address(text), want, "{text}");
+        }
+    }
 }

@@ -343,7 +343,12 @@ fn impatient(p: &PodFacts, c: &ContainerFacts, probe: &Probe, changes: &[tapio_c
     let grace = p.pod.spec.termination_grace_period_seconds.unwrap_or(30);
     let at_start = lived.is_some_and(|l| l <= patience + grace + 10);
     let errors = logs::errors(p, Some(c.name()), 10).iter().any(|e| matches!(e.class, logs::Class::Panic));
-    numbers || (at_start && patience <= 30 && !errors)
+    // A run of this container that was well for long under the same probe: it can be up in time.
+    let past = p.history().exits.get(c.name()).into_iter().flatten();
+    let runs =
+        past.map(|e| e.started.zip(e.finished)).chain(c.last_exit().map(|t| (*t.started_at).zip(*t.finished_at)));
+    let stood = runs.flatten().any(|(s, f)| f.since(s) / SECOND > 600.max(4 * (patience + grace)));
+    numbers || (!stood && at_start && patience <= 30 && !errors)
 }
 
 /// Probes that rightly find a program ill, when nothing outside explains it.

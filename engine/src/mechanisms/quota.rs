@@ -8,8 +8,9 @@ use tapio_core::time::{MINUTE, SECOND};
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
+use crate::diagnosis::releases;
 use crate::diagnosis::symptom::{Symptom, Trouble};
-use crate::diagnosis::view::View;
+use crate::diagnosis::view::{View, shorten};
 use crate::world::history::Note;
 
 manual! {
@@ -141,6 +142,38 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     }
     exhausted_services(view, out);
     refused_services(view, out);
+    refused_releases(view, symptoms, out);
+}
+
+/// Releases that were not applied because a quota refuses a part of them: the refusal stands in the release's own word.
+fn refused_releases(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    for s in symptoms.iter().filter(|s| s.trouble == Trouble::ReleaseFailed) {
+        let Some((_, why)) = view.world.live(&s.object).and_then(|o| o.as_other()).and_then(releases::failed) else {
+            continue;
+        };
+        let Some(c) = QUOTA.as_ref().and_then(|r| r.captures(&why)) else { continue };
+        // A release may be kept in another namespace than what it applies; only a quota that is known is accused.
+        let mut spaces = view.world.all("ResourceQuota").filter(|o| o.key.name == c[1]);
+        let own = ObjectRef::new("ResourceQuota", s.object.ns(), &c[1]);
+        let quota = match (view.world.live(&own), spaces.next(), spaces.next()) {
+            (Some(_), ..) => own,
+            (None, Some(o), None) => o.key.clone(),
+            _ => continue,
+        };
+        let id = of_resources(&exceeded(&c[2], &c[3], &c[4]));
+        let summary =
+            format!("{quota} allows {}, {} is in use, and {} asks for {} more", &c[4], &c[3], s.object, &c[2]);
+        out.push(
+            Hypothesis::new(id, quota.clone(), s.since, Proof::Stated, summary)
+                .explaining([s.object.clone()])
+                .counting_from(s.counts_from)
+                .via("quota/admission")
+                .supported(1)
+                .with([view.state(&s.object, Some(s.since), shorten(&why, 300))])
+                .unless("the release was applied since", false)
+                .next(kubectl("describe", &quota)),
+        );
+    }
 }
 
 fn refused(view: &View, s: &Symptom, n: &Note) -> Option<Hypothesis> {
@@ -233,12 +266,26 @@ fn webhook(view: &View, name: &str) -> Option<(ObjectRef, Option<ObjectRef>)> {
     None
 }
 
-/// Quotas of a namespace that name a resource and have none left: quota, resource, used, hard.
-fn used_up(view: &View, ns: &str, about: &str) -> Option<(ObjectRef, String, String, String)> {
+/// A quota on Services of any type, as every Service needs. One on load balancers or node ports is another thing.
+fn counts_services(resource: &str) -> bool {
+    matches!(resource, "services" | "count/services")
+}
+
+/// A quota on what claims ask for, of all classes or of one. What pods use of their node's disk is another thing.
+fn counts_storage(resource: &str) -> bool {
+    resource.contains("storage") && !resource.contains("ephemeral")
+}
+
+fn counts_claims(resource: &str) -> bool {
+    resource.contains("persistentvolumeclaims")
+}
+
+/// A quota of a namespace on such a resource of which nothing is left: quota, resource, used, hard.
+fn used_up(view: &View, ns: &str, about: fn(&str) -> bool) -> Option<(ObjectRef, String, String, String)> {
     for o in view.world.in_namespace("ResourceQuota", ns) {
         let Body::Quota(q) = &o.body else { continue };
         let hard = if q.status.hard.is_empty() { &q.spec.hard } else { &q.status.hard };
-        for (resource, limit) in hard.iter().filter(|(r, _)| r.contains(about)) {
+        for (resource, limit) in hard.iter().filter(|(r, _)| about(r)) {
             let used = q.status.used.get(resource).map_or("0", String::as_str);
             if quantity::parse(used).zip(quantity::parse(limit)).is_some_and(|(u, l)| u >= l) {
                 return Some((o.key.clone(), resource.clone(), used.to_owned(), limit.clone()));
@@ -253,10 +300,16 @@ fn exhausted_services(view: &View, out: &mut Vec<Hypothesis>) {
     let mut seen = std::collections::BTreeSet::new();
     for p in view.pods.values() {
         let ns = p.key().ns();
-        if !seen.insert(ns.to_owned()) || !view.world.was_listed("Service", ns) {
+        if !seen.insert(ns.to_owned()) {
             continue;
         }
-        let Some((quota, resource, used, limit)) = used_up(view, ns, "services") else { continue };
+        let Some((quota, resource, used, limit)) = used_up(view, ns, counts_services) else { continue };
+        // All are known if they were listed, or are as many as the quota counts.
+        let known = view.world.in_namespace("Service", ns).count();
+        let all = quantity::parse(&used).is_some_and(|u| known as f64 >= u);
+        if !all && !view.world.was_listed("Service", ns) {
+            continue;
+        }
         // Named in an environment, a workload of that name runs, and there is no Service.
         let named = super::dependencies::named_services(view, ns);
         for (service, callers) in named {
@@ -300,7 +353,7 @@ fn refused_services(view: &View, out: &mut Vec<Hypothesis>) {
             if view.world.live(&key).is_some() || !view.world.is_missing(&key) {
                 continue;
             }
-            let quota = used_up(view, ns, "storage").or_else(|| used_up(view, ns, "persistentvolumeclaims"));
+            let quota = used_up(view, ns, counts_storage).or_else(|| used_up(view, ns, counts_claims));
             let Some((quota, resource, used, limit)) = quota.or_else(|| storage_quota(view, ns)) else { continue };
             out.push(
                 Hypothesis::new(
@@ -328,14 +381,14 @@ fn refused_services(view: &View, out: &mut Vec<Hypothesis>) {
 
 /// Whether a quota of the namespace limits storage or the number of claims.
 pub(crate) fn has_storage_quota(view: &View, ns: &str) -> bool {
-    storage_quota(view, ns).is_some() || used_up(view, ns, "persistentvolumeclaims").is_some()
+    storage_quota(view, ns).is_some() || used_up(view, ns, counts_claims).is_some()
 }
 
 /// A quota of the namespace on storage, used up or not: what a claim asked for is not known once it was refused.
 fn storage_quota(view: &View, ns: &str) -> Option<(ObjectRef, String, String, String)> {
     view.world.in_namespace("ResourceQuota", ns).find_map(|o| {
         let Body::Quota(q) = &o.body else { return None };
-        let (resource, limit) = q.spec.hard.iter().find(|(r, _)| r.contains("storage") && !r.contains("ephemeral"))?;
+        let (resource, limit) = q.spec.hard.iter().find(|(r, _)| counts_storage(r))?;
         let used = q.status.used.get(resource).cloned().unwrap_or_else(|| "0".to_owned());
         Some((o.key.clone(), resource.clone(), used, limit.clone()))
     })
@@ -344,6 +397,21 @@ fn storage_quota(view: &View, ns: &str) -> Option<(ObjectRef, String, String, St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_on_one_type_is_none_on_all() {
+        for (resource, services, storage) in [
+            ("services", true, false),
+            ("count/services", true, false),
+            ("services.loadbalancers", false, false),
+            ("services.nodeports", false, false),
+            ("requests.storage", false, true),
+            ("gold.storageclass.storage.k8s.io/requests.storage", false, true),
+            ("requests.ephemeral-storage", false, false),
+        ] {
+            assert_eq!((counts_services(resource), counts_storage(resource)), (services, storage), "{resource}");
+        }
+    }
 
     #[test]
     fn the_resource_that_goes_over_decides_not_the_first_named() {

@@ -1,4 +1,4 @@
-//! Revisions and replica counts: what a rollout, a scale or a deletion does.
+//! Revisions and replica counts: what a rollout or a scale does.
 
 use tapio_core::object::{Body, ObjectRef};
 use tapio_core::time::SECOND;
@@ -31,20 +31,28 @@ manual! {
     "workload-scaled-to-zero": Recorded [NoEndpoints, Unreachable];
     /// An unready ordinal holds up the rest of the set.
     ///
-    /// Required: a StatefulSet with OrderedReady whose lowest unready pod keeps the later ones from being made.
-    /// Refuted by: podManagementPolicy Parallel.
-    /// Do: mend or delete the blocking pod.
-    "stateful-ordinal-blocked": CapturedText [];
-    /// An object stays in deletion because a finalizer is not removed.
-    ///
-    /// Required: a deletion whose grace period is over, and finalizers on the object.
-    /// Refuted by: its node does not answer.
-    /// Do: mend the controller that owns the finalizer; remove the finalizer only if it is gone for good.
-    "finalizer-blocks-deletion": Recorded [Terminating];
+    /// Required: a StatefulSet with OrderedReady whose template was changed, and an unready pod of an older revision, for
+    /// which the set waits instead of replacing it.
+    /// Refuted by: podManagementPolicy Parallel; a partition or OnDelete that keeps the pod.
+    /// Do: delete the blocking pod.
+    "stateful-ordinal-blocked": Documented [Crashing, Unready, ImagePull, ConfigError, StartError, ProbeKilled, OomKilled];
 }
 
-/// Zero replicas that somebody needs, and objects that cannot go.
+/// Zero replicas that somebody needs, and sets that wait for a pod that they should replace.
 pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let in_pods = symptoms.iter().filter(|s| {
+        matches!(
+            s.trouble,
+            Trouble::Crashing
+                | Trouble::Unready
+                | Trouble::ImagePull
+                | Trouble::ConfigError
+                | Trouble::StartError
+                | Trouble::ProbeKilled
+                | Trouble::OomKilled
+        )
+    });
+    out.extend(in_pods.filter_map(|s| blocked(view, s)));
     for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
         for o in view.world.all(kind) {
             let Some(w) = o.as_workload() else { continue };
@@ -54,40 +62,51 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             out.extend(zero(view, symptoms, &o.key, &w.spec.template.metadata.labels));
         }
     }
-    for s in symptoms.iter().filter(|s| s.trouble == Trouble::Terminating) {
-        let Some(o) = view.world.live(&s.object) else { continue };
-        if o.meta.finalizers.is_empty() {
-            continue;
-        }
-        let node_gone = view.pods.get(&s.object).is_some_and(|p| {
-            let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
-            view.world.live(&node).and_then(|n| n.as_node()).is_some_and(|n| !n.is_ready())
-        });
-        let owner = view.world.owners(&s.object).first().cloned();
-        out.push(
-            Hypothesis::new(
-                "finalizer-blocks-deletion",
-                s.object.clone(),
-                s.since,
-                Proof::Stated,
-                format!(
-                    "{} is being deleted since {} and finalizer {} keeps it",
-                    s.object,
-                    s.since.clock(),
-                    o.meta.finalizers.join(", ")
-                ),
-            )
-            .explaining(owner)
-            .counting_from(s.counts_from)
-            .with([view.state(
-                &s.object,
-                Some(s.since),
-                format!("deletionTimestamp is over, finalizers: {}", o.meta.finalizers.join(", ")),
-            )])
-            .unless("its node does not answer", node_gone)
-            .next(kubectl("describe", &s.object)),
-        );
+}
+
+/// A set that waits for an unready pod of a revision that nobody wants any more: the template was changed or put back, and
+/// the controller replaces nothing before that pod is ready, which it never becomes.
+fn blocked(view: &View, s: &Symptom) -> Option<Hypothesis> {
+    let p = view.pods.get(&s.object).filter(|p| p.workload.kind == "StatefulSet" && !p.pod.is_ready())?;
+    let o = view.world.live(&p.workload)?;
+    let set = o.as_workload()?;
+    let seen = set.status.observed_generation >= o.meta.generation && !set.status.update_revision.is_empty();
+    let revision = p.object.meta.labels.get("controller-revision-hash")?;
+    if !seen || *revision == set.status.update_revision {
+        return None;
     }
+    let strategy = set.spec.update_strategy.as_ref();
+    let on_delete = strategy.is_some_and(|s| s.r#type == "OnDelete");
+    let partition = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
+    let ordinal = s.object.name.rsplit('-').next().and_then(|n| n.parse::<i64>().ok())?;
+    let edits = || view.changes(&p.workload).iter().filter(|c| c.change.field.starts_with("spec.template"));
+    let at = edits().map(|c| c.at).filter(|t| *t >= p.created()).max().unwrap_or(s.since);
+    let latest: Vec<_> = edits().filter(|c| c.at == at).map(|c| c.change.clone()).collect();
+    let h = Hypothesis::new(
+        "stateful-ordinal-blocked",
+        p.workload.clone(),
+        at.max(s.since),
+        Proof::Stated,
+        format!("{} waits for {}, which is of an older revision and never becomes ready", p.workload, s.object),
+    )
+    .explaining([s.object.clone()])
+    // A pod that may be replaced is replaced at once.
+    .counting_from(s.counts_from.max(at.plus(5 * SECOND)))
+    .via("template-rollout")
+    .supported(2 + u32::from(!latest.is_empty()))
+    .changed(latest)
+    .with([
+        view.state(&s.object, Some(s.since), s.says.clone()),
+        view.state(
+            &p.workload,
+            Some(at),
+            format!("its update revision is {}, {} is of {revision}", set.status.update_revision, s.object),
+        ),
+    ])
+    .unless("podManagementPolicy is Parallel", set.spec.pod_management_policy == "Parallel")
+    .unless("updateStrategy or a partition keeps the pod as it is", on_delete || ordinal < partition)
+    .next(kubectl("delete", &s.object));
+    Some(h)
 }
 
 fn zero(

@@ -3,14 +3,14 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use tapio_core::object::{
-    Node, NodeSelector, Object, ObjectRef, PodSpec, StringMap, Taint, Toleration, is_subset, quantity,
-};
+use tapio_core::object::{Node, Object, ObjectRef, PodSpec, Taint, Toleration, is_subset, quantity};
+use tapio_core::time::MINUTE;
 
 use super::{kubectl, manual};
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
 use crate::diagnosis::view::{PodFacts, View};
+use crate::evaluate::scheduling::{affinity_matches, request, required_affinity, selector_matches, tolerated};
 
 manual! {
     /// No feasible node has the CPU that the pod requests.
@@ -171,6 +171,12 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         }
         let nodes: Vec<&Object> = view.world.all("Node").collect();
         let Some((id, why)) = decide(view, p, &said, &nodes) else { continue };
+        if id.starts_with("insufficient")
+            && let Some(h) = preempted(view, p, s)
+        {
+            out.push(h);
+            continue;
+        }
         let (root, mut changes) = root_of(view, p, id, &nodes);
         let asked = asked(&p.pod.spec, id);
         let summary = format!("{} has no node: {why}{asked}", p.workload);
@@ -209,6 +215,51 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         };
         out.push(h.next(next));
     }
+}
+
+/// A pod that follows one which had to make way, and finds no place itself: who took the place is the cause.
+fn preempted(view: &View, p: &PodFacts, s: &Symptom) -> Option<Hypothesis> {
+    let (victim, note) = view
+        .world
+        .entries("Pod")
+        .filter_map(|e| Some((&e.key, e.history.notes.iter().rfind(|n| n.reason == "Preempted")?)))
+        .filter(|(key, n)| {
+            view.age(n.last) < 1_800
+                && n.last <= s.since.plus(MINUTE)
+                && (*key == p.key() || view.world.workload_of(key) == p.workload)
+        })
+        .max_by_key(|(_, n)| n.last)?;
+    let by = preemptor(&note.message)?;
+    let taker = view.pods.values().find(|o| o.object.meta.uid == by || o.key().path() == by);
+    let root = taker.map_or_else(|| p.workload.clone(), |t| t.workload.clone());
+    let who = taker.map_or_else(|| format!("pod {by}"), |t| t.workload.to_string());
+    let mut h = Hypothesis::new(
+        "pod-preempted",
+        root,
+        note.first.min(s.since),
+        Proof::Stated,
+        format!("{who} has the higher priority and took the place of {victim}; {} finds no other", p.workload),
+    )
+    .explaining([s.object.clone(), p.workload.clone()])
+    .counting_from(s.counts_from)
+    .via("capacity")
+    .supported(u32::from(taker.is_some()))
+    .with([view.noted(victim, note), view.state(&s.object, Some(s.since), s.says.clone())])
+    .unless("the pod runs again", false)
+    .next(kubectl("describe", &s.object));
+    if let Some(t) = taker {
+        let priority = |o: &PodFacts| o.pod.spec.priority;
+        let text = format!("priority {} against {} of {}", priority(t), priority(p), p.workload);
+        h = h.with([view.state(t.key(), None, text)]);
+    }
+    Some(h)
+}
+
+/// Who took the place, by the scheduler's words: the pod's uid, before 1.27 its namespace and name.
+fn preemptor(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("Preempted by ")?;
+    let rest = rest.strip_prefix("pod ").or_else(|| rest.strip_prefix("a pod")).unwrap_or(rest);
+    rest.split_whitespace().next().filter(|w| *w != "on")
 }
 
 /// Which of the reasons is the one to act on: obstacles that stand for other pods too (a control-plane taint, a node
@@ -267,25 +318,6 @@ fn cordoned_before(view: &View, p: &PodFacts, nodes: &[&Object]) -> Option<Objec
     changed.or(worker).map(|o| o.key.clone())
 }
 
-fn selector_matches(spec: &PodSpec, node: &Object) -> bool {
-    is_subset(&spec.node_selector, &node.meta.labels)
-        && required_affinity(spec).is_none_or(|a| affinity_matches(a, node))
-}
-
-fn required_affinity(spec: &PodSpec) -> Option<&NodeSelector> {
-    spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
-}
-
-/// Whether a node satisfies one of the terms.
-pub(crate) fn affinity_matches(selector: &NodeSelector, node: &Object) -> bool {
-    let fields: StringMap = [("metadata.name".to_owned(), node.key.name.clone())].into();
-    selector.node_selector_terms.iter().any(|t| {
-        !(t.match_expressions.is_empty() && t.match_fields.is_empty())
-            && t.match_expressions.iter().all(|e| e.matches(&node.meta.labels))
-            && t.match_fields.iter().all(|e| e.matches(&fields))
-    })
-}
-
 fn selector_or_affinity(spec: &PodSpec, nodes: &[&Object]) -> &'static str {
     let selector =
         !spec.node_selector.is_empty() && !nodes.iter().any(|n| is_subset(&spec.node_selector, &n.meta.labels));
@@ -296,28 +328,6 @@ fn selector_or_affinity(spec: &PodSpec, nodes: &[&Object]) -> &'static str {
         _ if spec.node_selector.is_empty() => "node-affinity-unsatisfied",
         _ => "node-selector-unsatisfied",
     }
-}
-
-/// Whether a taint is tolerated.
-pub(crate) fn tolerated(t: &Taint, tolerations: &[Toleration]) -> bool {
-    tolerations.iter().any(|x| {
-        let key = x.key.is_empty() && x.operator == "Exists" || x.key == t.key;
-        let effect = x.effect.is_empty() || x.effect == t.effect;
-        let value = x.operator == "Exists" || x.value == t.value;
-        key && effect && value
-    })
-}
-
-/// What the pod asks of a resource, in base units: the larger of the sum of main containers and the largest init one.
-pub(crate) fn request(spec: &PodSpec, resource: &str) -> f64 {
-    let of = |c: &tapio_core::object::Container| {
-        let r = c.resources.requests.get(resource).or_else(|| c.resources.limits.get(resource));
-        r.and_then(|q| quantity::parse(q)).unwrap_or(0.0)
-    };
-    let sidecars: f64 = spec.init_containers.iter().filter(|c| c.restart_policy == "Always").map(of).sum();
-    let main: f64 = spec.containers.iter().map(of).sum::<f64>() + sidecars;
-    let init = spec.init_containers.iter().filter(|c| c.restart_policy != "Always").map(of).fold(0.0, f64::max);
-    main.max(init + sidecars) + spec.overhead.get(resource).and_then(|q| quantity::parse(q)).unwrap_or(0.0)
 }
 
 /// Whether our own filter finds the node feasible: selector, affinity, cordon, taints, CPU, memory.
@@ -392,6 +402,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_scheduler_says_who_took_the_place() {
+        for (text, want) in [
+            (
+                "Preempted by pod 1d891e09-6a0f-4a3b-b4d2-7f3f0f5c2a11 on node node-a",
+                Some("1d891e09-6a0f-4a3b-b4d2-7f3f0f5c2a11"),
+            ),
+            ("Preempted by shop/risk-7c9 on node node-a", Some("shop/risk-7c9")),
+            // For pods of other users nobody is named.
+            ("Preempted by a pod on node node-a", None),
+            ("Preemption is not helpful for scheduling", None),
+        ] {
+            assert_eq!(preemptor(text), want, "{text}");
+        }
+    }
+
+    #[test]
     fn reasons_are_split_with_their_node_counts() {
         let said = reasons(
             "0/4 nodes are available: 1 node(s) had untolerated taint {a: b, c}, 3 Insufficient cpu. preemption: 0/4 nodes are available: 1 Preemption is not helpful for scheduling, 3 No preemption victims found for incoming pod.",
@@ -404,27 +430,5 @@ mod tests {
             ]
         );
         assert_eq!(reasons("0/1 nodes are available: persistentvolumeclaim \"x\" not found.")[0].nodes, 1);
-    }
-
-    #[test]
-    fn tolerations_follow_the_api() {
-        let taint = Taint { key: "k".into(), value: "v".into(), effect: "NoSchedule".into(), ..Taint::default() };
-        let t = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
-            key: key.into(),
-            operator: operator.into(),
-            value: value.into(),
-            effect: effect.into(),
-            toleration_seconds: None,
-        };
-        for (toleration, want) in [
-            (t("k", "Equal", "v", "NoSchedule"), true),
-            (t("k", "", "v", ""), true),
-            (t("k", "Exists", "", ""), true),
-            (t("", "Exists", "", ""), true),
-            (t("k", "Equal", "w", ""), false),
-            (t("k", "Exists", "", "NoExecute"), false),
-        ] {
-            assert_eq!(tolerated(&taint, std::slice::from_ref(&toleration)), want, "{toleration:?}");
-        }
     }
 }

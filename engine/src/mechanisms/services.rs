@@ -57,6 +57,13 @@ fn edits(view: &View, key: &ObjectRef, fields: &[&str]) -> Vec<FieldChange> {
         .collect()
 }
 
+/// Whether a change of `spec.ports` is one of this port: lists are told apart by name, or by number where none has one.
+fn concerns(change: &FieldChange, port: &tapio_core::object::ServicePort) -> bool {
+    let Some(rest) = change.field.strip_prefix("spec.ports[") else { return true };
+    let Some((item, _)) = rest.split_once(']') else { return true };
+    if port.name.is_empty() { item.parse() == Ok(port.port) || item.parse::<i64>().is_err() } else { item == port.name }
+}
+
 /// A write by a manager to a field some time after creation: an edit that a snapshot still tells of.
 fn written_late(o: &Object, path: &[&str]) -> Option<(String, Time)> {
     let created = (*o.meta.creation_timestamp)?;
@@ -68,8 +75,8 @@ fn unreachable<'a>(symptoms: &'a [Symptom], key: &ObjectRef) -> Option<&'a Sympt
     symptoms.iter().find(|s| s.trouble == Trouble::Unreachable && s.object == *key)
 }
 
-/// Callers whose errors name the Service, with the line; none of its own pods.
-fn callers(view: &View, key: &ObjectRef) -> Vec<(ObjectRef, String)> {
+/// Callers whose errors name the Service, with the line; none of its own pods. With a port, none that name another one.
+fn callers(view: &View, key: &ObjectRef, port: Option<i64>) -> Vec<(ObjectRef, String)> {
     let mut out = Vec::new();
     for p in view.pods.values() {
         let own = view.services.get(key).is_some_and(|s| s.pods.contains(p.key()));
@@ -79,6 +86,7 @@ fn callers(view: &View, key: &ObjectRef) -> Vec<(ObjectRef, String)> {
         let line = logs::errors(p, None, 40).into_iter().find(|e| {
             endpoints::mentioned(e.text)
                 .iter()
+                .filter(|x| port.is_none() || x.port.is_none() || x.port == port)
                 .filter_map(|x| endpoints::resolve(view, p.key().ns(), &x.host))
                 .any(|o| o == *key)
         });
@@ -154,7 +162,7 @@ fn selector(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypot
     };
     let first = should.first()?;
     let unreachable = unreachable(symptoms, key);
-    let callers = callers(view, key);
+    let callers = callers(view, key, None);
     let late = written_late(s.object, &["f:spec", "f:selector"]);
     let label_changes: Vec<FieldChange> = before.iter().flat_map(|(_, c)| c.clone()).take(3).collect();
     let edited = !changed.is_empty() || !label_changes.is_empty();
@@ -236,9 +244,10 @@ fn ports(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypothes
     if declared.is_empty() {
         return None;
     }
-    let changed = edits(view, key, &["spec.ports"]);
+    let added = |c: &FieldChange| c.before.is_none() && c.field.ends_with(']');
+    let changed: Vec<FieldChange> = edits(view, key, &["spec.ports"]).into_iter().filter(|c| !added(c)).collect();
     let late = written_late(s.object, &["f:spec", "f:ports"]);
-    let down = unreachable(symptoms, key);
+    let probes = view.world.entry(key).map(|e| &e.history.probes);
     for port in &s.service.spec.ports {
         let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
         let here: Vec<&(String, i64, String)> = declared
@@ -266,7 +275,13 @@ fn ports(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypothes
         } else {
             continue;
         };
-        let callers = callers(view, key);
+        // Pods need not declare what they listen on. A change tells of this port if it was this one that was edited, or
+        // one went for which it came; a port that was only added, or is as it was, tells nothing.
+        let changed: Vec<FieldChange> =
+            changed.iter().filter(|c| c.after.is_none() || concerns(c, port)).cloned().collect();
+        let callers = callers(view, key, Some(port.port));
+        let probed = probes.is_some_and(|l| l.values().any(|r| !r.ok && r.port == port.port));
+        let down = unreachable(symptoms, key).filter(|_| probed);
         let differs = s.object.meta.differs_from_applied().any(|f| f.starts_with("spec.ports"));
         // A declared port is only a hint: somebody must be refused, or the Service was edited so.
         if down.is_none() && callers.is_empty() && changed.is_empty() && late.is_none() && !differs {
@@ -311,4 +326,26 @@ fn ports(view: &View, symptoms: &[Symptom], s: &ServiceFacts) -> Option<Hypothes
         return Some(h);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_one_port_is_none_of_another() {
+        let change =
+            |field: &str| FieldChange { field: field.to_owned(), before: None, after: None, by: None, at: None };
+        let port =
+            |name: &str, port| tapio_core::object::ServicePort { name: name.to_owned(), port, ..Default::default() };
+        for (field, name, number, want) in [
+            ("spec.ports[tcp].targetPort", "tcp", 9090, true),
+            ("spec.ports[tcp].targetPort", "metrics", 9100, false),
+            ("spec.ports[9090].targetPort", "", 9090, true),
+            ("spec.ports[9090].targetPort", "", 9100, false),
+            ("spec.ports", "metrics", 9100, true),
+        ] {
+            assert_eq!(concerns(&change(field), &port(name, number)), want, "{field} {name}");
+        }
+    }
 }

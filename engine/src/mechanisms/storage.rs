@@ -169,16 +169,31 @@ fn pending(view: &View, s: &Symptom) -> Option<Hypothesis> {
     if said.contains("storageclass") && said.contains("not found") {
         return Some(make("storage-class-missing", format!("{}: {said}", s.object), Proof::Stated));
     }
-    // Static binding: which single obstacle keeps the nearest volume away?
-    let mut nearest: Option<(usize, &'static str, &Object, &PersistentVolume)> = None;
+    // A claim of a class with a provisioner gets a volume of its own; those of others keep nothing from it.
+    let refused = note.is_some_and(|n| n.reason == "ProvisioningFailed") && !says_no_provisioner(said);
+    let external = entry.history.notes.iter().any(|n| n.reason == "ExternalProvisioning" && view.age(n.first) > 60);
+    if refused || external {
+        return Some(make(
+            "volume-provisioning-failed",
+            format!("{} is not provisioned: {said}", s.object),
+            Proof::Stated,
+        ));
+    }
+    if is_provisioned(view, class) && !says_no_provisioner(said) {
+        return None;
+    }
+    // Static binding: which single obstacle keeps the nearest volume away? What somebody else uses is further than what is
+    // free.
+    let mut nearest: Option<((usize, bool), &'static str, &Object, &PersistentVolume)> = None;
     for (o, v) in &volumes {
         let all = obstacles(claim, object, v, &o.meta.labels);
         let Some(first) = all.first() else { continue };
-        if nearest.is_none_or(|(n, ..)| all.len() < n) {
-            nearest = Some((all.len(), first, o, v));
+        let far = (all.len(), v.status.phase == "Bound");
+        if nearest.is_none_or(|(n, ..)| far < n) {
+            nearest = Some((far, first, o, v));
         }
     }
-    if let Some((n, id, o, v)) = nearest
+    if let Some(((n, _), id, o, v)) = nearest
         && (n == 1 || (n == 2 && volumes.len() == 1))
     {
         return Some(
@@ -188,20 +203,26 @@ fn pending(view: &View, s: &Symptom) -> Option<Hypothesis> {
                 .unless("another volume fits", false),
         );
     }
-    let provisioner = note.is_some_and(|n| n.reason == "ProvisioningFailed");
-    let external = entry.history.notes.iter().any(|n| n.reason == "ExternalProvisioning" && view.age(n.first) > 60);
-    if provisioner || external {
-        return Some(make(
-            "volume-provisioning-failed",
-            format!("{} is not provisioned: {said}", s.object),
-            Proof::Stated,
-        ));
-    }
     if said.contains("no persistent volumes available") || class.is_some_and(|c| !c.is_empty()) {
         let text = format!("{} finds no volume of class {:?} and nobody provisions one", s.object, class.unwrap_or(""));
         return Some(make("claim-storage-class-unsatisfied", text, Proof::Inferred));
     }
     None
+}
+
+/// Whether a text says that no part of the cluster makes volumes of the class: `no volume plugin matched`, with the name
+/// of the class's provisioner after it since 1.22.
+fn says_no_provisioner(text: &str) -> bool {
+    text.contains("no volume plugin matched")
+}
+
+/// Whether the class is one with a provisioner.
+fn is_provisioned(view: &View, class: Option<&str>) -> bool {
+    let Some(name) = class.filter(|c| !c.is_empty()) else { return false };
+    match view.world.live(&ObjectRef::cluster_scoped("StorageClass", name)).map(|o| &o.body) {
+        Some(Body::StorageClass(c)) => !c.provisioner.is_empty() && c.provisioner != "kubernetes.io/no-provisioner",
+        _ => false,
+    }
 }
 
 /// What a claim asks, for people.
@@ -441,5 +462,22 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             .unless("the volume was mounted since", false)
             .next(kubectl("describe", &s.object)),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_no_provisioner;
+
+    #[test]
+    fn a_class_without_provisioner_is_told_from_one_that_refuses() {
+        for (text, want) in [
+            ("no volume plugin matched", true),
+            ("no volume plugin matched name: kubernetes.io/no-provisioner", true),
+            ("failed to provision volume with StorageClass \"standard\": rpc error: code = ResourceExhausted", false),
+            ("storageclass.storage.k8s.io \"fast-ssd\" not found", false),
+        ] {
+            assert_eq!(says_no_provisioner(text), want, "{text}");
+        }
     }
 }

@@ -23,8 +23,10 @@ pub enum Effect {
     Rollout,
     /// Within about two minutes, when the kubelet has synced the volume.
     KubeletSync,
-    /// When a container or pod is started the next time; running ones do not notice.
+    /// When a container is started the next time; running ones do not notice.
     NextStart,
+    /// When a pod is made the next time; a container that starts anew in its old pod does not notice.
+    NextPod,
     /// Not at all: it must be made anew, under the same or another name.
     Never,
 }
@@ -35,8 +37,9 @@ impl Effect {
         match self {
             Effect::AtOnce => "at once",
             Effect::Rollout => "by a rollout",
-            Effect::KubeletSync => "within about 2 minutes (kubelet sync)",
-            Effect::NextStart => "at the next start",
+            Effect::KubeletSync => "kubelet sync, 1 to 2 minutes",
+            Effect::NextStart => "next start of the container",
+            Effect::NextPod => "next creation of a pod",
             Effect::Never => "never (immutable)",
         }
     }
@@ -87,14 +90,19 @@ pub struct Impact {
 /// What a change of an object hits.
 pub fn impact(engine: &EventProcessor, object: &ObjectRef) -> Impact {
     let view = View::new(engine.world(), engine.newest());
+    behind(&view, object, readers(&view, object))
+}
+
+/// Who depends on an object directly, in any world.
+pub(super) fn readers(view: &View, object: &ObjectRef) -> Vec<Reader> {
     let mut readers = match object.kind.as_str() {
-        "ConfigMap" | "Secret" => of_config(&view, object),
-        "Namespace" => of_namespace(&view, object),
-        _ => of_relations(&view, object),
+        "ConfigMap" | "Secret" => of_config(view, object),
+        "Namespace" => of_namespace(view, object),
+        _ => of_relations(view, object),
     };
     readers.sort();
     readers.dedup();
-    behind(&view, object, readers)
+    readers
 }
 
 /// Who reads a ConfigMap or Secret: by the pods that are there, and by templates that have none at the moment.
@@ -219,9 +227,9 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
             let claims: Vec<ObjectRef> =
                 world.all("PersistentVolumeClaim").filter(of_class).map(|o| o.key.clone()).collect();
             let pods = claims.iter().flat_map(|c| world.into(c, Relation::Claims)).map(|e| e.key.clone()).collect();
-            by_pods(pods, "claims of this class", Effect::NextStart);
+            by_pods(pods, "claims of this class", Effect::NextPod);
         }
-        "ServiceAccount" => by_pods(near(Relation::UsesAccount), "runs as", Effect::NextStart),
+        "ServiceAccount" => by_pods(near(Relation::UsesAccount), "runs as", Effect::NextPod),
         "NetworkPolicy" => by_pods(far(Relation::AppliesTo), "is limited by", Effect::AtOnce),
         "Service" => by_pods(far(Relation::Selects), "is selected by", Effect::AtOnce),
         "Ingress" => {
@@ -236,7 +244,7 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
         }
         "ResourceQuota" | "LimitRange" => {
             for w in view.members.keys().filter(|w| w.ns() == object.ns()) {
-                out.push(Reader { pods: pods_of(view, w), ..plain(w, "is bounded by", Effect::NextStart) });
+                out.push(Reader { pods: pods_of(view, w), ..plain(w, "is bounded by", Effect::NextPod) });
             }
         }
         "Deployment" | "StatefulSet" | "DaemonSet" => {
@@ -245,7 +253,7 @@ fn of_relations(view: &View, object: &ObjectRef) -> Vec<Reader> {
         "ReplicaSet" | "Job" | "CronJob" | "ReplicationController" => {
             let pods: Vec<ObjectRef> =
                 view.pods.keys().filter(|k| world.owners(k).contains(object)).map(|k| (*k).clone()).collect();
-            by_pods(pods, "template", Effect::NextStart);
+            by_pods(pods, "template", Effect::NextPod);
         }
         _ => {
             for e in world.out(object, Relation::Owns).iter().filter(|e| e.is_live()) {

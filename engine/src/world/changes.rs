@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use tapio_core::answer::FieldChange;
-use tapio_core::object::{Body, Meta, Object, PodTemplate, Secret};
+use tapio_core::object::{Body, Meta, Object, Other, PodTemplate, Secret, StringMap};
 use tapio_core::time::Time;
 use tapio_core::unified::EventKind;
 
@@ -93,6 +93,11 @@ pub fn differences(old: &Object, new: &Object, seen_at: Time) -> Vec<Difference>
                     );
                 }
             }
+        }
+        (Body::Other(a), Body::Other(b)) => {
+            let spec =
+                |o: &Other| -> StringMap { o.below("spec").map(|(k, v)| (k.to_owned(), v.to_owned())).collect() };
+            out.walk(EventKind::ObjectChanged, "spec", &spec(a), &spec(b));
         }
         (Body::Pod(_), Body::Pod(_)) => {
             out.walk(EventKind::SelectorChanged, "metadata.labels", &old.meta.labels, &new.meta.labels);
@@ -277,7 +282,7 @@ fn to_value<T: Serialize>(v: &T) -> Value {
 }
 
 /// The key that tells the elements of both lists apart, if one does.
-fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
+pub(crate) fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
     let all = || a.iter().chain(b);
     if a.is_empty() && b.is_empty() {
         return None;
@@ -290,7 +295,7 @@ fn merge_key(a: &[Value], b: &[Value]) -> Option<&'static str> {
 }
 
 /// A value on one line, bounded.
-fn text(v: &Value) -> String {
+pub(crate) fn text(v: &Value) -> String {
     let full = match v {
         Value::String(s) => s.clone(),
         other => other.to_string(),

@@ -62,11 +62,16 @@ impl<'a> Token<'a> {
     }
 }
 
-/// A message with line and column, both from 1.
-pub(crate) fn refused(text: &str, at: usize, what: &str) -> StoreError {
+/// Line and column of a byte, both from 1, the column in characters.
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at.min(text.len())];
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+    (line, before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1)
+}
+
+/// A message with line and column, both from 1.
+pub(crate) fn refused(text: &str, at: usize, what: &str) -> StoreError {
+    let (line, column) = place(text, at);
     StoreError::Refused(format!("line {line}, column {column}: {what}"))
 }
 

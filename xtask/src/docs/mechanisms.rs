@@ -1,6 +1,6 @@
 //! `docs/mechanisms.md`: the manual of what can be a cause.
 
-use tapio_engine::mechanisms::{FAMILIES, Section};
+use tapio_engine::mechanisms::{FAMILIES, NOT_YET, Section};
 
 use super::cell;
 
@@ -28,6 +28,11 @@ pub(super) fn page() -> String {
         for s in f.manual {
             out += &section(s);
         }
+    }
+    out +=
+        "\n## Not yet\n\nNo mechanism shows these ids. What is missing:\n\n| id | what is missing |\n| --- | --- |\n";
+    for (id, missing) in NOT_YET {
+        out += &format!("| `{id}` | {} |\n", cell(missing));
     }
     out
 }

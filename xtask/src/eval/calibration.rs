@@ -20,7 +20,7 @@ pub(super) fn report(given: &[Given]) {
         base * (1.0 - base),
         area(given).map_or_else(|| "-".to_owned(), |a| format!("{a:.2}")),
     );
-    println!("{:<12} {:>5} {:>10} {:>8}   {}", "confidence", "n", "mean said", "right", "95 % interval (Wilson)");
+    println!("{:<12} {:>5} {:>10} {:>8}   95 % interval (Wilson)", "confidence", "n", "mean said", "right");
     let [low, high] = EDGES;
     for (name, from, to) in [("below 0.5", 0.0, low), ("0.5 to 0.8", low, high), ("from 0.8", high, 1.01)] {
         let bin: Vec<&Given> = given.iter().filter(|(c, _)| (from..to).contains(c)).collect();
