@@ -1,8 +1,8 @@
 //! The graph of a replay in a real Neo4j: the same graph as in the folder, also when server or replay are killed.
 //!
 //! `TAPIO_NEO4J_TEST` names a server whose content may go, as for the graph's conformance suite;
-//! `TAPIO_NEO4J_TEST_PID` and `TAPIO_NEO4J_TEST_START` let it be killed and started again. `cargo xtask ci neo4j`
-//! gives all of them. Without them the cases are shown as ignored, with the reason.
+//! `TAPIO_NEO4J_TEST_HOME` is its folder, where it can be killed and started again. `cargo xtask ci neo4j` gives both.
+//! Without them the cases are shown as ignored, with the reason.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -21,7 +21,7 @@ use tapio_graph::{EmbeddedConfig, EmbeddedGraph, Neo4jConfig, Neo4jGraph};
 use running::{Ran, recording, run, tapio, text};
 
 const SERVER: &str = "TAPIO_NEO4J_TEST";
-const KILL: [&str; 2] = ["TAPIO_NEO4J_TEST_PID", "TAPIO_NEO4J_TEST_START"];
+const HOME: &str = "TAPIO_NEO4J_TEST_HOME";
 
 type Case = (&'static str, fn(), &'static [&'static str]);
 
@@ -30,7 +30,7 @@ const CASES: &[Case] = &[
     ("a_folder_finds_its_server_again_and_fills_an_empty_one", again, &[SERVER]),
     ("a_graph_that_moves_to_a_server_is_built_whole_also_when_killed", moved, &[SERVER]),
     ("what_is_wrong_with_a_server_is_said_with_exit_code_3", wrong, &[SERVER]),
-    ("a_server_killed_in_the_middle_costs_nothing", killed, &[SERVER, KILL[0], KILL[1]]),
+    ("a_server_killed_in_the_middle_costs_nothing", killed, &[SERVER, HOME]),
     ("addresses_and_credentials_that_cannot_be_are_refused", refused, &[]),
 ];
 
@@ -209,8 +209,8 @@ fn killed() {
 }
 
 fn kill_and_start() {
-    let [pid, start] = KILL.map(|v| std::env::var(v).unwrap());
-    let pid = std::fs::read_to_string(pid).unwrap();
+    let home = std::env::var(HOME).unwrap();
+    let pid = std::fs::read_to_string(Path::new(&home).join("pid")).unwrap();
     assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
     while Path::new(&format!("/proc/{}/cmdline", pid.trim())).exists() {
         let line = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
@@ -219,7 +219,7 @@ fn kill_and_start() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(Command::new("sh").arg(start).stdin(Stdio::null()).status().unwrap().success());
+    assert!(Command::new("sh").arg(Path::new(&home).join("start")).stdin(Stdio::null()).status().unwrap().success());
 }
 
 fn refused() {

@@ -23,6 +23,7 @@ mod write;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use neo4rs::ConfigBuilder;
@@ -124,6 +125,8 @@ struct Inner {
     times: Times,
     patience: Duration,
     lanes: usize,
+    /// Attempts that were not the first.
+    retries: AtomicU64,
     /// One batch, or one count, at a time.
     writing: Mutex<()>,
 }
@@ -163,6 +166,7 @@ impl Neo4jGraph {
             times: Times { connect: config.connect_timeout, transaction: config.transaction_timeout },
             patience: config.patience,
             lanes: config.writers.max(1),
+            retries: AtomicU64::new(0),
             writing: Mutex::new(()),
             place,
         });
@@ -179,6 +183,11 @@ impl Neo4jGraph {
     /// The address, without credentials.
     pub fn place(&self) -> &str {
         &self.inner.place
+    }
+
+    /// How often something was tried again since the store was opened: the server was away, or others held its locks.
+    pub fn retries(&self) -> u64 {
+        self.inner.retries.load(Ordering::Relaxed)
     }
 
     /// Runs work of ours to its end, also where nobody waits for it any more.
@@ -217,6 +226,7 @@ impl Inner {
                     if !backoff.wait().await {
                         return Err(fault);
                     }
+                    self.retries.fetch_add(1, Ordering::Relaxed);
                 }
                 done => return done,
             }

@@ -3,7 +3,6 @@
 //! A lane that cannot run says SKIPPED and why; it never says ok. With `CI=true` a skip of a lane that has to run
 //! there is a failure.
 
-mod neo4j;
 mod table;
 mod tests;
 
@@ -13,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::process::run_cargo;
-use crate::{bench, boundaries, docs};
+use crate::{bench, boundaries, docs, neo4j};
 use table::{Ended, Row};
 
 /// What a lane does.
@@ -136,6 +135,26 @@ fn work(root: &Path, work: &Work, counts: &mut tests::Counts) -> Result<()> {
         Work::Cargo(args, env) => run_cargo(root, args, env),
         Work::Tests(args, env) => tests::run(root, args, env, counts),
         Work::Task(task) => task(root),
-        Work::Neo4j(version) => neo4j::run(root, version, counts),
+        Work::Neo4j(version) => on_neo4j(root, version, counts),
     }
+}
+
+/// Runs the tests that want a server, against a real one.
+fn on_neo4j(root: &Path, version: &neo4j::Version, counts: &mut tests::Counts) -> Result<()> {
+    // Of the whole workspace, as the lane of all tests builds it.
+    let suites: [&[&str]; 2] = [
+        &["test", "--workspace", "--locked", "--test", "conformance", "neo4j"],
+        &["test", "--workspace", "--locked", "--test", "neo4j"],
+    ];
+    let server = neo4j::start(root, version, "512m")?;
+    let env = server.env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut ended = Ok(());
+    for suite in suites {
+        ended = ended.and(tests::run(root, suite, &env, counts));
+    }
+    if ended.is_err() {
+        println!("what the server said last:\n{}", server.said());
+    }
+    ended
 }

@@ -5,6 +5,7 @@ mod boundaries;
 mod docs;
 mod eval;
 mod lanes;
+mod neo4j;
 mod process;
 
 use std::path::PathBuf;

