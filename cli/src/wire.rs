@@ -26,8 +26,9 @@ pub(crate) use feed::{Feed, Step};
 pub(crate) use folder::{Folder, fingerprint};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
-pub(crate) use pipeline::{Pipeline, block_on, newest_of};
-pub(crate) use store::{Graph, address, neo4j, newest, of_folder};
+pub(crate) use pipeline::{Pipeline, block_on, newest_of, progress_of};
+pub(crate) use progress::Counter;
+pub(crate) use store::{Graph, address, neo4j, newest, of_folder, oldest, server};
 pub(crate) use watch::Watch;
 
 /// Events that the engine takes at once.

@@ -13,8 +13,10 @@
 
 mod address;
 mod fault;
+mod pages;
 mod pool;
 mod read;
+mod restoring;
 mod schema;
 mod shard;
 mod value;
@@ -29,7 +31,9 @@ use std::time::Duration;
 use neo4rs::ConfigBuilder;
 use tapio_core::change::GraphChange;
 use tapio_core::ontology::Label;
-use tapio_core::ports::{BoxFuture, GraphStats, GraphStore, Query, Rows, StoreError};
+use tapio_core::ports::{
+    BoxFuture, GraphStats, GraphStore, Query, Rows, StoreAbout, StoreError, StoredNode, StoredRelation,
+};
 use tapio_core::time::Time;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Mutex;
@@ -327,6 +331,38 @@ impl GraphStore for Neo4jGraph {
             let _alone = inner.writing.lock().await;
             inner.patient(|| read::hash(&inner.writers, inner.times)).await
         })
+    }
+
+    fn nodes<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredNode>, StoreError>> {
+        let after = after.to_owned();
+        self.own(move |inner| async move {
+            inner.patient(|| pages::nodes(&inner.readers, label, &after, most, inner.times)).await
+        })
+    }
+
+    fn relations<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        last: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRelation>, StoreError>> {
+        let (after, last) = (after.to_owned(), last.to_owned());
+        self.own(move |inner| async move {
+            inner.patient(|| pages::relations(&inner.readers, label, (&after, &last), inner.times)).await
+        })
+    }
+
+    fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.own(|inner| async move { inner.patient(|| schema::faults(&inner.readers, inner.times)).await })
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>> {
+        self.own(|inner| async move { inner.patient(|| schema::about(&inner.readers, inner.times)).await })
     }
 
     fn backup<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -62,6 +62,12 @@ pub fn marsdb_index(index: Index) -> String {
     format!("CREATE INDEX ON :{}({}){unique}", index.label, index.property)
 }
 
+/// An index in words: `index on Pod.name`, `constraint that Pod.uid is unique`.
+pub fn index_in_words(index: Index) -> String {
+    let what = if index.unique { "constraint that" } else { "index on" };
+    format!("{what} {}.{}{}", index.label, index.property, if index.unique { " is unique" } else { "" })
+}
+
 /// Name of an index, or of the constraint that it belongs to, in Neo4j.
 pub fn neo4j_name(index: Index) -> String {
     format!("tapio_{}_{}", index.label, index.property)

@@ -370,6 +370,25 @@ pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
     Ok(Known { engine: fold.engine, graph: Some(graph), gaps })
 }
 
+/// How far a data folder's log and graph are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogProgress {
+    /// Last position of the log; 0: there is nothing in it.
+    pub(crate) last: u64,
+    /// Up to which position everything is in the graph.
+    pub(crate) committed: u64,
+}
+
+/// How far a data folder's log and graph are.
+pub(crate) fn progress_of(session: &Session, folder: &Folder) -> Outcome<LogProgress> {
+    if !folder.log().exists() {
+        return Ok(LogProgress { last: 0, committed: 0 });
+    }
+    let log = SqliteLog::open(folder.log(), session.config.log)?;
+    let (last, committed) = (block_on(log.stats())??.last.0, block_on(log.committed(CONSUMER))??.0);
+    Ok(LogProgress { last, committed })
+}
+
 /// The newest time in a data folder's stream.
 pub(crate) fn newest_of(session: &Session, folder: &Folder) -> Outcome<Option<Time>> {
     if let Some(at) = folder.stream_end() {

@@ -26,8 +26,13 @@ pub(crate) fn address(text: &str) -> Result<Address, String> {
     text.parse::<Address>().map_err(|e| e.to_string())
 }
 
-/// Connects to a Neo4j; credentials come from the environment only.
+/// Connects to a Neo4j as to any graph.
 pub(crate) fn neo4j(session: &Session, address: &Address) -> Outcome<Graph> {
+    Ok(Box::new(server(session, address)?))
+}
+
+/// Connects to a Neo4j; credentials come from the environment only.
+pub(crate) fn server(session: &Session, address: &Address) -> Outcome<Neo4jGraph> {
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let password = match (set(PASSWORD), set(PASSWORD_FILE)) {
         (Some(_), Some(_)) => {
@@ -41,7 +46,7 @@ pub(crate) fn neo4j(session: &Session, address: &Address) -> Outcome<Graph> {
     let mut config = Neo4jConfig::new(address.clone(), user, Secret::new(password));
     config.readers = session.config.graph.readers;
     config.writers = session.config.graph.neo4j_connections;
-    Ok(Box::new(Neo4jGraph::open(&config)?))
+    Ok(Neo4jGraph::open(&config)?)
 }
 
 fn password_of(file: &Path) -> Outcome<String> {
@@ -86,8 +91,17 @@ pub(crate) fn to_write(session: &Session, folder: &mut Folder, asked: Option<&Ad
 
 /// The time of the newest event in a graph.
 pub(crate) fn newest(graph: &dyn GraphStore) -> Outcome<Option<Time>> {
+    event_time(graph, "DESC")
+}
+
+/// The time of the oldest event in a graph.
+pub(crate) fn oldest(graph: &dyn GraphStore) -> Outcome<Option<Time>> {
+    event_time(graph, "ASC")
+}
+
+fn event_time(graph: &dyn GraphStore, order: &str) -> Outcome<Option<Time>> {
     // By the index on the integer.
-    let text = "MATCH (e:Event) WHERE e.ts_ms > 0 RETURN e.timestamp AS at ORDER BY e.ts_ms DESC LIMIT 1".to_owned();
+    let text = format!("MATCH (e:Event) WHERE e.ts_ms > 0 RETURN e.timestamp AS at ORDER BY e.ts_ms {order} LIMIT 1");
     let query = Query { text, params: Default::default(), at: Time::MIN, limits: Limits::default() };
     let rows = block_on(graph.query(query))??;
     Ok(rows.rows.into_iter().flatten().find_map(|cell| match cell {

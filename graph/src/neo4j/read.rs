@@ -4,7 +4,6 @@
 //! ends here and, a little later, on the server; whatever does not end well ends with its connection, and Neo4j stops
 //! the query with that. Neo4j has no bound for steps: there, time and the server's memory limit hold.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use neo4rs::{BoltType, Query, Row};
@@ -12,13 +11,13 @@ use tapio_core::ontology::Label;
 use tapio_core::ports::{Cell, GraphStats, Query as Asked, Rows};
 
 use super::fault::Fault;
+use super::pages;
 use super::pool::Pool;
 use super::schema::column;
-use super::value::{cell, cells, int_of, labels, param, text, text_of};
-use super::write::{Times, node_ref, query as statement};
+use super::value::{cell, int_of, param, text_of};
+use super::write::Times;
 use crate::gate::Admitted;
-use crate::hash::{GraphHash, NodeKey};
-use crate::statements;
+use crate::hash::GraphHash;
 
 /// Nodes that the hash holds in memory at once, with their relations.
 const HASH_PAGE: usize = 500;
@@ -118,58 +117,22 @@ fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// Pages through the nodes of each label in the order of their keys, and through what starts at them.
+/// Pages through the whole graph.
 pub(super) async fn hash(pool: &Pool, times: Times) -> Result<String, Fault> {
     let mut hash = GraphHash::default();
     for &label in Label::ALL {
         let mut after = String::new();
         loop {
-            let asked = statement(&statements::neo4j_page_of_nodes(label, HASH_PAGE), [("after", text(&after))]);
-            let page = column(pool, asked, "n", times).await?;
-            let size = page.len();
-            let begin = after.clone();
-            for value in page {
-                let BoltType::Node(node) = value else { continue };
-                let key = node.properties.value.get(label.key_property()).and_then(text_of).map(str::to_owned);
-                let (Some(key), labels) = (key, labels(&node)) else { continue };
-                let mut props = cells(node.properties);
-                props.remove(label.key_property());
-                hash.node(NodeKey { label: label.as_str(), key: &key }, &labels, &props);
-                // Pages come in the server's own order.
-                after = key;
-            }
-            if size > 0 {
-                relations(pool, &mut hash, label, (&begin, &after), times).await?;
-            }
-            if size < HASH_PAGE {
+            let page = pages::nodes(pool, label, &after, HASH_PAGE, times).await?;
+            let Some(last) = page.last().map(|n| n.node.key.clone()) else { break };
+            page.iter().for_each(|n| hash.stored_node(n));
+            let relations = pages::relations(pool, label, (&after, &last), times).await?;
+            relations.iter().for_each(|r| hash.stored_relation(r));
+            if page.len() < HASH_PAGE {
                 break;
             }
+            after = last;
         }
     }
     Ok(hash.finish())
-}
-
-async fn relations(
-    pool: &Pool,
-    hash: &mut GraphHash,
-    label: Label,
-    (after, last): (&str, &str),
-    times: Times,
-) -> Result<(), Fault> {
-    let text_of_page =
-        format!("CALL () {{ {} }} RETURN [key, relation, props, other] AS row", statements::page_of_relations(label));
-    let asked = statement(&text_of_page, [("after", text(after)), ("last", text(last))]);
-    for row in column(pool, asked, "row", times).await? {
-        let BoltType::List(row) = row else { continue };
-        let Ok([key, relation, props, other]) = <[BoltType; 4]>::try_from(row.value) else { continue };
-        let (Some(key), Some(relation), BoltType::Map(props)) = (text_of(&key), text_of(&relation), props) else {
-            continue;
-        };
-        let BoltType::Node(other) = other else { continue };
-        let Some(other) = node_ref(&other) else { continue };
-        let props: BTreeMap<String, Cell> = cells(props);
-        let to = NodeKey { label: other.label.as_str(), key: &other.key };
-        hash.relation(NodeKey { label: label.as_str(), key }, relation, to, &props);
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use neo4rs::{BoltType, Query};
+use tapio_core::ports::StoreAbout;
 
 use super::fault::Fault;
 use super::pool::Pool;
@@ -86,6 +87,54 @@ pub(super) async fn ensure(pool: &Pool, times: Times) -> Result<(), Fault> {
         })?;
     }
     if missing.is_empty() { Ok(()) } else { filled(pool, times).await }
+}
+
+/// What is missing or unusable of constraints, indexes and the mark of the format.
+pub(super) async fn faults(pool: &Pool, times: Times) -> Result<Vec<String>, Fault> {
+    let asked = "SHOW INDEXES YIELD name, state, owningConstraint, labelsOrTypes, properties \
+                 WHERE name STARTS WITH 'tapio_' \
+                 RETURN [name, state, owningConstraint IS NOT NULL, labelsOrTypes[0], properties[0]] AS row"
+        .to_owned();
+    let found: Vec<Vec<BoltType>> = column(pool, Query::new(asked), "row", times)
+        .await?
+        .into_iter()
+        .filter_map(|row| match row {
+            BoltType::List(row) => Some(row.value),
+            _ => None,
+        })
+        .collect();
+    let named = |name: &str| found.iter().find(|row| row.first().and_then(text_of) == Some(name));
+    let mut faults = Vec::new();
+    if named(&format!("{MARK}{FORMAT}")).is_none() {
+        faults.push(format!("no mark of the format (index {MARK}{FORMAT})"));
+    }
+    for index in statements::schema() {
+        let (name, words) = (statements::neo4j_name(index), statements::index_in_words(index));
+        let Some(row) = named(&name) else {
+            faults.push(format!("no {words} ({name})"));
+            continue;
+        };
+        let at = |n: usize| row.get(n).and_then(text_of).unwrap_or_default();
+        let unique = matches!(row.get(2), Some(BoltType::Boolean(b)) if b.value);
+        if at(1) != "ONLINE" {
+            faults.push(format!("the {words} ({name}) is {}", at(1)));
+        } else if (at(3), at(4), unique) != (index.label.as_str(), index.property, index.unique) {
+            faults.push(format!("{name} is no {words}, but something else of that name"));
+        }
+    }
+    Ok(faults)
+}
+
+/// Version of the server and format of the graph.
+pub(super) async fn about(pool: &Pool, times: Times) -> Result<StoreAbout, Fault> {
+    let asked = "CALL dbms.components() YIELD name, versions, edition \
+                 RETURN name + ' ' + versions[0] + ' ' + edition AS about LIMIT 1";
+    let found = column(pool, Query::new(asked.to_owned()), "about", times).await?;
+    let store = found.first().and_then(text_of).unwrap_or("Neo4j").replace("Neo4j Kernel", "Neo4j");
+    let marks = names(pool, times).await?;
+    let format = marks.iter().filter_map(|n| n.strip_prefix(MARK)?.parse().ok()).max().unwrap_or_default();
+    // The community edition tells nobody how large a database is.
+    Ok(StoreAbout { store, format, bytes: None })
 }
 
 async fn names(pool: &Pool, times: Times) -> Result<Vec<String>, Fault> {
