@@ -368,7 +368,8 @@ pub trait GraphStore: Send + Sync {
         after: &'a str,
         last: &'a str,
     ) -> BoxFuture<'a, Result<Vec<StoredRelation>, StoreError>>;
-    /// What is missing or unusable of constraints and indexes, one sentence each.
+    /// What is missing or unusable of constraints and indexes, and what else says that the graph is not whole; one
+    /// sentence each.
     fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
     /// What the store says of itself.
     fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>>;

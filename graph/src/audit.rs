@@ -55,7 +55,7 @@ pub async fn audit(store: &dyn GraphStore) -> Result<Audit, StoreError> {
     let mut found = Found::default();
     let mut audit = Audit::default();
     for fault in store.schema_faults().await? {
-        found.add(format!("schema: {fault}"), || "`tapio replay --data-dir` makes what is missing".to_owned());
+        found.add("the schema is not whole; `tapio replay --data-dir` makes what is missing", || fault);
     }
     let counts = store.stats().await?;
     for &label in Label::ALL {

@@ -211,6 +211,14 @@ impl Neo4jGraph {
 }
 
 impl Inner {
+    /// What is missing or unusable of the schema, and a restore that is not all there.
+    async fn faults(&self) -> Result<Vec<String>, Fault> {
+        let mut faults = self.patient(|| schema::faults(&self.readers, self.times)).await?;
+        let half = self.marks().await?.into_iter();
+        faults.extend(half.map(|of| format!("a restore was interrupted (mark {of}); run the same one again")));
+        Ok(faults)
+    }
+
     fn panicked(&self) -> StoreError {
         let why = "the driver panicked, its message is on standard error".to_owned();
         StoreError::Other { place: self.place.clone(), why }
@@ -358,7 +366,7 @@ impl GraphStore for Neo4jGraph {
     }
 
     fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        self.own(|inner| async move { inner.patient(|| schema::faults(&inner.readers, inner.times)).await })
+        self.own(|inner| async move { inner.faults().await })
     }
 
     fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>> {

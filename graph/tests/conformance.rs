@@ -16,6 +16,10 @@ mod folder;
 mod questions;
 #[path = "conformance/server.rs"]
 mod server;
+#[path = "conformance/survey.rs"]
+mod survey;
+#[path = "conformance/travel.rs"]
+mod travel;
 
 use std::any::Any;
 
@@ -54,7 +58,12 @@ fn backends() -> Vec<Backend> {
     let neo4j = server::missing().map_or(Ok(neo4j), Err);
     vec![
         Backend { name: "embedded", fresh: Ok(embedded), own: &[("folder", folder::CASES)], more: questions::EMBEDDED },
-        Backend { name: "neo4j", fresh: neo4j, own: &[("server", server::CASES)], more: &[] },
+        Backend {
+            name: "neo4j",
+            fresh: neo4j,
+            own: &[("server", server::CASES), ("server", travel::SERVER)],
+            more: &[],
+        },
     ]
 }
 
@@ -81,7 +90,7 @@ fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     for backend in backends() {
-        let cases = cases::CASES.iter().chain(questions::CASES).chain(backend.more);
+        let cases = cases::CASES.iter().chain(questions::CASES).chain(travel::CASES).chain(backend.more);
         let own = backend.own.iter().flat_map(|(group, cases)| cases.iter().map(move |c| (group, c)));
         match backend.fresh {
             Err(reason) => {

@@ -3,13 +3,15 @@
 //! The graph is walked twice, because a header names every column with its type before the first row. Keys are in an ID
 //! space a label (`uid:ID(Pod)`), so that two labels may have the same key. Texts are always in quotes, so that an empty
 //! text stays one and an absent property stays absent. Beside the rows stand `import.args` with the arguments of the
-//! import, `schema.cypher` to run after it, and README.txt with both commands.
+//! import, `after.cypher` to run after it (schema, and lists without items, which a column cannot hold), and README.txt with
+//! both commands.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use tapio_core::ontology::Label;
 use tapio_core::ports::{Cell, GraphStore};
 
 use super::walk::{Piece, Tally, Walker};
@@ -19,14 +21,17 @@ use crate::projection::second_label;
 /// Stands between the items of a list; no text of a cluster holds it, and one that does is refused.
 const BETWEEN: char = '\u{1f}';
 
+/// Rows of one statement after the import.
+const ROWS: usize = 200;
+
 const README: &str = "\
 A graph of Tapio for neo4j-admin. On the server, stopped, in this folder:
 
   neo4j-admin database import full neo4j @import.args
 
-Then start the server, and make constraints and indexes:
+Then start the server, and make constraints, indexes and what a column cannot hold:
 
-  cypher-shell -f schema.cypher
+  cypher-shell -f after.cypher
 ";
 
 /// Which file a row belongs to.
@@ -63,7 +68,7 @@ pub async fn export(store: &dyn GraphStore, dir: &Path) -> Result<Tally, Transfe
     while let Some(piece) = walker.next().await? {
         each_row(&piece, |group, _, props| columns(groups.entry(group).or_default(), props))?;
     }
-    let mut files = Files { dir, groups: &groups, open: BTreeMap::new() };
+    let mut files = Files { dir, groups: &groups, open: BTreeMap::new(), after: After::create(dir)? };
     let mut walker = Walker::new(store);
     while let Some(piece) = walker.next().await? {
         each_row(&piece, |group, keys, props| files.row(group, keys, props))?;
@@ -83,7 +88,6 @@ pub async fn export(store: &dyn GraphStore, dir: &Path) -> Result<Tally, Transfe
         args += &format!("--{kind}={of}={name}-header.csv,{name}.csv\n");
     }
     write(dir, "import.args", &args)?;
-    write(dir, "schema.cypher", &cypher::schema().iter().map(|s| format!("{s};\n")).collect::<String>())?;
     write(dir, "README.txt", README)?;
     Ok(walker.tally())
 }
@@ -134,8 +138,7 @@ fn type_of(cell: &Cell) -> Option<&'static str> {
 fn header(group: &Group, columns: &Columns) -> String {
     let ends = match group {
         Group::Nodes(label, _) => {
-            let key = tapio_core::ontology::Label::ALL.iter().find(|l| l.as_str() == *label).map(|l| l.key_property());
-            vec![format!("{}:ID({label})", key.unwrap_or("uid"))]
+            vec![format!("{}:ID({label})", key_of(label))]
         }
         Group::Relations(from, _, to) => vec![format!(":START_ID({from})"), format!(":END_ID({to})")],
     };
@@ -148,6 +151,7 @@ struct Files<'a> {
     dir: &'a Path,
     groups: &'a BTreeMap<Group, Columns>,
     open: BTreeMap<Group, BufWriter<File>>,
+    after: After,
 }
 
 impl Files<'_> {
@@ -164,6 +168,9 @@ impl Files<'_> {
             Group::Relations(..) => keys.map(quoted).into(),
         };
         for name in columns.keys() {
+            if matches!(props.get(name), Some(Cell::List(items)) if items.is_empty()) {
+                self.after.empty_list(&group, name, keys)?;
+            }
             cells.push(props.get(name).map_or(Ok(String::new()), cell)?);
         }
         let file = match self.open.entry(group) {
@@ -176,6 +183,7 @@ impl Files<'_> {
     }
 
     fn close(self) -> Result<(), TransferError> {
+        self.after.close()?;
         for (group, file) in self.open {
             let cannot = cannot_write(&format!("{}.csv", group.name()));
             let file = file.into_inner().map_err(|e| cannot(e.into_error()))?;
@@ -183,6 +191,62 @@ impl Files<'_> {
         }
         Ok(())
     }
+}
+
+/// The statements that have to run after the import.
+struct After {
+    file: BufWriter<File>,
+    what: String,
+    /// Ends of relations, or a node's key and nothing, with a list without items under this name.
+    empty: BTreeMap<(Group, String), Vec<[String; 2]>>,
+}
+
+impl After {
+    fn create(dir: &Path) -> Result<Self, TransferError> {
+        let path = dir.join("after.cypher");
+        let what = path.display().to_string();
+        let cannot = cannot_write(&what);
+        let mut file = BufWriter::new(File::create(&path).map_err(&cannot)?);
+        cypher::schema().iter().try_for_each(|s| writeln!(file, "{s};")).map_err(&cannot)?;
+        writeln!(file, "CALL db.awaitIndexes(300);").map_err(&cannot)?;
+        Ok(After { file, what, empty: BTreeMap::new() })
+    }
+
+    fn empty_list(&mut self, group: &Group, name: &str, keys: [&str; 2]) -> Result<(), TransferError> {
+        let rows = self.empty.entry((group.clone(), name.to_owned())).or_default();
+        rows.push(keys.map(str::to_owned));
+        if rows.len() >= ROWS { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), TransferError> {
+        let cannot = cannot_write(&self.what);
+        for ((group, name), rows) in std::mem::take(&mut self.empty) {
+            let rows: Vec<String> =
+                rows.iter().map(|[a, b]| format!("[{}, {}]", cypher::text(a), cypher::text(b))).collect();
+            let find = match &group {
+                Group::Nodes(label, _) => format!("MATCH (x:{label} {{{}: r[0]}})", key_of(label)),
+                Group::Relations(from, relation, to) => format!(
+                    "MATCH (:{from} {{{}: r[0]}})-[x:{relation}]->(:{to} {{{}: r[1]}})",
+                    key_of(from),
+                    key_of(to)
+                ),
+            };
+            writeln!(self.file, "UNWIND [{}] AS r {find} SET x.`{name}` = [];", rows.join(", ")).map_err(&cannot)?;
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<(), TransferError> {
+        self.write()?;
+        let cannot = cannot_write(&self.what);
+        let file = self.file.into_inner().map_err(|e| cannot(e.into_error()))?;
+        file.sync_all().map_err(&cannot)
+    }
+}
+
+/// The property that is the key of a label.
+fn key_of(label: &str) -> &'static str {
+    Label::ALL.iter().find(|l| l.as_str() == label).map_or("uid", |l| l.key_property())
 }
 
 fn changed() -> TransferError {
@@ -206,7 +270,10 @@ fn cell(value: &Cell) -> Result<String, TransferError> {
                     "a list holds a text that CSV cannot; use --format jsonl or cypher".to_owned(),
                 ));
             }
-            // An empty list cannot be told from an absent one but by quotes.
+            // One without items stands in `after.cypher`.
+            if texts.is_empty() {
+                return Ok(String::new());
+            }
             quoted(&texts.join(&BETWEEN.to_string()))
         }
     })

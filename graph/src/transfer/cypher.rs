@@ -110,7 +110,7 @@ fn value(cell: &Cell) -> String {
 }
 
 /// A text as a literal of one line, in which nothing can be taken for anything else.
-fn text(s: &str) -> String {
+pub(super) fn text(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     out.push('\'');
     let mut rest = s.chars().peekable();

@@ -1,10 +1,10 @@
 //! JSON lines: a head, nodes, relations, and an end that counts and has the hash.
 //!
 //! ```json
-//! {"tapio":"graph","format":1}
-//! {"node":"Pod","key":"9a…","props":{"created_at":{"$time":"2024-01-15T10:30:00Z"},"name":"web-1","ready":true}}
-//! {"relation":"RUNS_ON","from":["Pod","9a…"],"to":["Node","4c…"],"props":{}}
-//! {"end":{"nodes":2,"relations":1,"hash":"5e…"}}
+//! {"format":1,"tapio":"graph"}
+//! {"key":"9a…","node":"Pod","props":{"created_at":{"$time":"2024-01-15T10:30:00Z"},"name":"web-1","ready":true}}
+//! {"from":["Pod","9a…"],"props":{},"relation":"RUNS_ON","to":["Node","4c…"]}
+//! {"end":{"hash":"5e…","nodes":2,"relations":1}}
 //! ```
 //! Points in time are `{"$time": …}` and numbers that JSON lacks `{"$float": …}`, so that nothing has to be guessed.
 //! Whatever has no end was cut off, and is refused.

@@ -8,7 +8,7 @@ use tapio_core::ports::{Cell, GraphStore, Limits, Rows, StoreError};
 use crate::cases::try_ask;
 
 /// Questions that are asked.
-const QUESTIONS: usize = 300;
+const QUESTIONS: usize = 600;
 
 /// A pattern with its variables by what they stand for.
 struct Pattern {
@@ -96,7 +96,90 @@ fn question(dice: &mut Dice) -> (String, bool) {
     }
     let value = pick(dice, EVENT_VALUES, POD_VALUES);
     let (_, name) = value.split_once(" AS ").unwrap_or(("", value.as_str()));
-    match dice.below(6) {
+    // Parts that stand between the pattern and what is returned.
+    let key = pick(dice, &["@.id"], &["@.uid"]);
+    match dice.below(14) {
+        6 => {
+            let more = pick(
+                dice,
+                &["(@)-[:TRIGGERED]->(o)", "(@)-[:AFFECTS]->(o:Pod)", "(@)<-[:TRIGGERED*1..2]-(o:Event)"],
+                &["(@)-[:RUNS_ON]->(o)", "(@)<-[:SELECTS]-(o:Service)", "(@)<-[:AFFECTS]-(o:Event {severity: 'high'})"],
+            );
+            let what =
+                dice.of(&["o IS NULL AS none", "count(o) AS n", "labels(o) AS l", "coalesce(o.uid, o.id, '-') AS o"]);
+            (format!("{text} OPTIONAL MATCH {more} RETURN {key} AS k, {what}"), false)
+        }
+        7 => {
+            let list = dice.of(&[
+                "[1, 2]",
+                "range(0, 2)",
+                "[x IN range(1, 4) WHERE x % 2 = 0 | x * 10]",
+                "['a', null]",
+                "$list",
+            ]);
+            (format!("{text} WITH {key} AS k LIMIT 500 UNWIND {list} AS x RETURN x, count(k) AS n"), false)
+        }
+        8 => {
+            let when = pick(dice, OF_EVENTS, OF_PODS);
+            (format!("{text} RETURN CASE WHEN {when} THEN 'yes' ELSE 'no' END AS w, count(*) AS n"), false)
+        }
+        9 => {
+            let value = pick(
+                dice,
+                &["size(@.id)", "@.ts_ms", "toInteger(substring(@.id, 1))"],
+                &["size(@.name)", "toInteger(right(@.name, 1))", "size(@.uid)"],
+            );
+            (
+                format!(
+                    "{text} RETURN min({value}) AS a, max({value}) AS b, sum({value}) AS c, count(DISTINCT {value}) AS d"
+                ),
+                false,
+            )
+        }
+        10 => {
+            let value = pick(
+                dice,
+                &[
+                    "split(@.id, 'e')[1]",
+                    "replace(@.type, '_', ' ')",
+                    "toString(@.ts_ms % 10)",
+                    "left(@.id, 2) + right(@.id, 1)",
+                    "date(@.timestamp)",
+                    "duration.inSeconds(@.timestamp, datetime()).seconds",
+                ],
+                &[
+                    "substring(@.name, 4)",
+                    "reverse(@.name)",
+                    "toString(@.ready)",
+                    "trim(' ' + @.name)",
+                    "@.name =~ 'web-[0-9]'",
+                    "size(split(@.name, '-'))",
+                ],
+            );
+            (format!("{text} RETURN DISTINCT {value} AS v"), false)
+        }
+        11 => (
+            format!(
+                "{text} WITH {key} AS k ORDER BY k LIMIT 20 RETURN collect(k) AS all, size(collect(DISTINCT left(k, 2))) AS some"
+            ),
+            true,
+        ),
+        12 => {
+            let word = if text.contains(" WHERE ") { "AND" } else { "WHERE" };
+            (
+                format!("{text} {word} {key} > $low WITH {key} AS k WHERE k < $high RETURN k ORDER BY k LIMIT 5000"),
+                false,
+            )
+        }
+        13 => {
+            let other = pick(dice, &["(:Event {id: 'e0'})"], &["(:Node {uid: 'n1'})"]);
+            (
+                format!(
+                    "{text} WITH count(*) AS n MATCH {other} RETURN n, 1 AS side UNION ALL {text} RETURN count({key}) AS n, 2 AS side"
+                ),
+                false,
+            )
+        }
         0 => (format!("{text} RETURN count(*)"), false),
         1 => (format!("{text} RETURN {value}, count(*) AS n"), false),
         2 => (format!("{text} RETURN DISTINCT {value}"), false),
@@ -120,8 +203,14 @@ fn question(dice: &mut Dice) -> (String, bool) {
 }
 
 fn answer(store: &dyn GraphStore, text: &str, ordered: bool) -> Result<Rows, StoreError> {
+    let all = [
+        ("low", Cell::Text("e1".to_owned())),
+        ("high", Cell::Text("p4".to_owned())),
+        ("list", Cell::List(vec![Cell::Int(7), Cell::Int(8)])),
+    ];
+    let params: Vec<(&str, Cell)> = all.into_iter().filter(|p| text.contains(&format!("${}", p.0))).collect();
     let mut rows =
-        try_ask(store, text, &[], Limits { max_rows: 100_000, timeout_millis: 60_000, ..Limits::default() })?;
+        try_ask(store, text, &params, Limits { max_rows: 100_000, timeout_millis: 60_000, ..Limits::default() })?;
     // The order of labels is nobody's.
     for cell in rows.rows.iter_mut().flatten() {
         if let Cell::List(items) = cell {

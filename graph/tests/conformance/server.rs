@@ -76,7 +76,7 @@ fn bare() -> Graph {
     Graph::connect(config.build().unwrap()).unwrap()
 }
 
-fn run(text: &str) {
+pub(crate) fn run(text: &str) {
     wait(async { bare().run(text).await }).unwrap();
 }
 
@@ -164,7 +164,7 @@ fn schema() {
 }
 
 /// A graph of `events` events on 50 pods of 5 nodes, with chains, a removal and a rekey.
-fn large(events: i64) -> Vec<tapio_core::change::GraphChange> {
+pub(crate) fn large(events: i64) -> Vec<tapio_core::change::GraphChange> {
     let mut all = Vec::new();
     for p in 0..50 {
         let pod = format!("p{p}");
