@@ -4,6 +4,7 @@
 //! some 40 ms for the server's delayed acknowledgement. Rows are sent in messages that stay below that.
 //! A commit that got no answer may have happened; the job runs again all the same, because it is idempotent.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tapio_core::change::{NodeRef, Prop};
 use tapio_core::ontology::{Label, Relation};
 
 use super::fault::Fault;
+use super::fuse::{Piece, pieces};
 use super::pool::{Lease, Pool};
 use super::shard::Job;
 use super::value::{map, stored, text, text_of};
@@ -83,37 +85,59 @@ async fn end(
 }
 
 async fn apply_all(tx: &mut Txn, job: &Job) -> Result<(), Fault> {
-    for step in job {
-        apply(tx, step).await?;
+    for piece in pieces(job) {
+        match piece {
+            Piece::Step(Step::Nodes { label, also, rows }) => nodes(tx, *label, also, rows).await?,
+            Piece::Nodes { label, also, rows } => nodes(tx, label, also, &rows).await?,
+            Piece::Affecting { also, to, rows } => affecting(tx, also, to, &rows).await?,
+            Piece::Step(Step::Link { from, relation, to, rows }) => links(tx, *from, *relation, *to, rows).await?,
+            Piece::Links { from, relation, to, rows } => links(tx, from, relation, to, &rows).await?,
+            Piece::Step(Step::Unlink { from, relation, to, rows }) => {
+                let row = |(a, b): &(String, String)| map([("from", key(a)), ("to", key(b))]);
+                let size = |(a, b): &(String, String)| a.len() + b.len() + 24;
+                batches(tx, &statements::unlink(*from, *relation, *to), rows, size, row).await?;
+            }
+            Piece::Step(Step::Rekey { from, to }) => rekey(tx, from, to).await?,
+        }
     }
     Ok(())
 }
 
-async fn apply(tx: &mut Txn, step: &Step) -> Result<(), Fault> {
-    match step {
-        Step::Nodes { label, also, rows } => {
-            let row = |r: &NodeRow| {
-                let props = BoltType::Map(props(Some(*label), &r.props));
-                map([("key", key(&r.key)), ("props", props)])
-            };
-            let size = |r: &NodeRow| r.key.len() + size_of_props(&r.props) + 24;
-            batches(tx, &statements::merge_nodes(*label, also), rows, size, row).await
-        }
-        Step::Link { from, relation, to, rows } => {
-            let row = |r: &LinkRow| {
-                let props = BoltType::Map(props(None, &r.props));
-                map([("from", key(&r.from)), ("to", key(&r.to)), ("props", props)])
-            };
-            let size = |r: &LinkRow| r.from.len() + r.to.len() + size_of_props(&r.props) + 32;
-            batches(tx, &statements::link(*from, *relation, *to), rows, size, row).await
-        }
-        Step::Unlink { from, relation, to, rows } => {
-            let row = |(a, b): &(String, String)| map([("from", key(a)), ("to", key(b))]);
-            let size = |(a, b): &(String, String)| a.len() + b.len() + 24;
-            batches(tx, &statements::unlink(*from, *relation, *to), rows, size, row).await
-        }
-        Step::Rekey { from, to } => rekey(tx, from, to).await,
+async fn nodes(tx: &mut Txn, label: Label, also: &[String], rows: &[impl Borrow<NodeRow>]) -> Result<(), Fault> {
+    let row = |r: &NodeRow| map([("key", key(&r.key)), ("props", BoltType::Map(props(Some(label), &r.props)))]);
+    let size = |r: &NodeRow| r.key.len() + size_of_props(&r.props) + 24;
+    let statement = statements::merge_nodes(label, also);
+    batches(tx, &statement, rows, |r| size(r.borrow()), |r| row(r.borrow())).await
+}
+
+async fn affecting(tx: &mut Txn, also: &[String], to: Label, rows: &[(&NodeRow, &str)]) -> Result<(), Fault> {
+    let row = |(r, object): &(&NodeRow, &str)| {
+        let props = BoltType::Map(props(Some(Label::Event), &r.props));
+        map([("key", key(&r.key)), ("to", key(object)), ("props", props)])
+    };
+    let size = |(r, object): &(&NodeRow, &str)| r.key.len() + object.len() + size_of_props(&r.props) + 32;
+    batches(tx, &statements::merge_linked(Label::Event, also, Relation::Affects, to), rows, size, row).await
+}
+
+async fn links(
+    tx: &mut Txn,
+    from: Label,
+    relation: Relation,
+    to: Label,
+    rows: &[impl Borrow<LinkRow>],
+) -> Result<(), Fault> {
+    if rows.iter().all(|r| r.borrow().props.is_empty()) {
+        let row = |r: &LinkRow| map([("from", key(&r.from)), ("to", key(&r.to))]);
+        let size = |r: &LinkRow| r.from.len() + r.to.len() + 24;
+        let statement = statements::link_bare(from, relation, to);
+        return batches(tx, &statement, rows, |r| size(r.borrow()), |r| row(r.borrow())).await;
     }
+    let row = |r: &LinkRow| {
+        let props = BoltType::Map(props(None, &r.props));
+        map([("from", key(&r.from)), ("to", key(&r.to)), ("props", props)])
+    };
+    let size = |r: &LinkRow| r.from.len() + r.to.len() + size_of_props(&r.props) + 32;
+    batches(tx, &statements::link(from, relation, to), rows, |r| size(r.borrow()), |r| row(r.borrow())).await
 }
 
 /// Runs a statement for rows, as many at a time as fit into one message.
