@@ -44,16 +44,23 @@ pub(crate) fn stats() -> GraphStats {
     wait(store().stats()).unwrap()
 }
 
+/// The driver itself, which waits long for answers: the machine may have much else to do.
+fn driver() -> neo4rs::Graph {
+    let config = neo4rs::ConfigBuilder::default().uri(address()).user("neo4j").password(password());
+    let config = config.connection_timeout(Duration::from_secs(180));
+    neo4rs::Graph::connect(config.build().unwrap()).unwrap()
+}
+
 /// Runs a statement that no command of ours would.
 pub(crate) fn statement(text: &str) {
-    wait(async { neo4rs::Graph::new(address(), "neo4j", password()).unwrap().run(text).await }).unwrap();
+    wait(async { driver().run(text).await }).unwrap();
 }
 
 /// Empties the database; one that holds what is not ours is refused by the conformance suite's mark.
 pub(crate) fn empty() {
     const MARK: &str = "SHOW INDEXES YIELD name WHERE name = 'conformance_may_empty_this' RETURN count(*) AS n";
     wait(async {
-        let graph = neo4rs::Graph::new(address(), "neo4j", password()).unwrap();
+        let graph = driver();
         let count = async |text: &str| {
             let mut rows = graph.execute(text).await.unwrap();
             rows.next().await.unwrap().unwrap().get::<i64>("n").unwrap()
@@ -115,7 +122,7 @@ pub(crate) fn start() {
 pub(crate) fn ready() {
     let begun = Instant::now();
     loop {
-        let graph = neo4rs::Graph::new(address(), "neo4j", password()).unwrap();
+        let graph = driver();
         if TcpStream::connect(socket()).is_ok() && wait(async { graph.run("MATCH (n) RETURN n LIMIT 1").await }).is_ok()
         {
             return;

@@ -1,7 +1,9 @@
 //! Writing: one job, one explicit transaction, that is committed, rolled back, or ended with its connection.
 //!
 //! The driver never sets TCP_NODELAY and writes a message of more than 8 KiB in parts, so that each such message waits
-//! some 40 ms for the server's delayed acknowledgement. Rows are sent in messages that stay below that.
+//! some 40 ms for the server's delayed acknowledgement. A message of its own costs the server half a millisecond. So few
+//! rows are sent in messages that stay below 8 KiB, and many in large ones: there the wait is small beside the work, and
+//! the other connections use it.
 //! A commit that got no answer may have happened; the job runs again all the same, because it is idempotent.
 
 use std::borrow::Borrow;
@@ -20,8 +22,14 @@ use super::value::{map, stored, text, text_of};
 use crate::projection::{LinkRow, NodeRow, PropMap, Step};
 use crate::statements;
 
-/// Bytes of rows in one message, with room for the statement below the driver's buffer of 8 KiB.
-const MESSAGE: usize = 7_400;
+/// Bytes of rows in a small message, with room for the statement below the driver's buffer of 8 KiB.
+const SMALL: usize = 7_400;
+
+/// Small messages that cost about as much as the wait of a large one.
+const MANY: usize = 12;
+
+/// Bytes of rows in a large message: more than a thousand events.
+const LARGE: usize = 512 << 10;
 
 /// Bytes above which a text that has an index is shortened: Neo4j indexes about 8,000 at most.
 const INDEXED: usize = 4_000;
@@ -148,12 +156,14 @@ async fn batches<R>(
     size: impl Fn(&R) -> usize,
     row: impl Fn(&R) -> BoltType,
 ) -> Result<(), Fault> {
+    let all: usize = rows.iter().map(&size).sum();
+    let most = if all > MANY * SMALL { LARGE } else { SMALL };
     let mut rest = rows;
     while !rest.is_empty() {
         let mut bytes = statement.len();
         let fit = rest.iter().take_while(|r| {
             bytes += size(r);
-            bytes <= MESSAGE
+            bytes <= most
         });
         let (now, later) = rest.split_at(fit.count().max(1));
         let now = BoltList::from(now.iter().map(&row).collect::<Vec<_>>());

@@ -74,7 +74,8 @@ fn bare() -> Graph {
         Some(d) => config.db(d),
         None => config,
     };
-    Graph::connect(config.build().unwrap()).unwrap()
+    // A machine that has much else to do may take its time for emptying a graph.
+    Graph::connect(config.connection_timeout(Duration::from_secs(180)).build().unwrap()).unwrap()
 }
 
 fn run(text: &str) {
