@@ -48,11 +48,13 @@ pub(crate) struct GraphSettings {
     pub(crate) readers: usize,
     /// Connections to a Neo4j that write side by side.
     pub(crate) neo4j_connections: usize,
+    /// Seconds for which a batch is tried again while a Neo4j is busy or away.
+    pub(crate) neo4j_patience_secs: u64,
 }
 
 impl Default for GraphSettings {
     fn default() -> Self {
-        GraphSettings { readers: EmbeddedConfig::default().readers, neo4j_connections: 4 }
+        GraphSettings { readers: EmbeddedConfig::default().readers, neo4j_connections: 4, neo4j_patience_secs: 60 }
     }
 }
 

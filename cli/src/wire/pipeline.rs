@@ -17,7 +17,7 @@ use tapio_graph::neo4j::Address;
 use tapio_graph::rules::{News, Runner};
 
 use super::store::{self, Graph};
-use super::watch::{self, BATCH};
+use super::watch;
 use super::{CHUNK, Folder, Known, engine};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
@@ -120,6 +120,8 @@ pub(crate) struct Pipeline<'a> {
     folder: Folder,
     // Before the log: a graph must not be ahead of what its log can prove.
     graph: Graph,
+    /// Changes that go into the graph in one step.
+    batch: usize,
     log: SqliteLog,
     fold: Fold,
     /// Last position of the log.
@@ -149,6 +151,7 @@ impl<'a> Pipeline<'a> {
         let now = Instant::now();
         Ok(Pipeline {
             session,
+            batch: store::batch(&folder),
             folder,
             graph,
             log,
@@ -241,7 +244,7 @@ impl<'a> Pipeline<'a> {
     /// Asks the rules as of the newest time; `all`: also those that are not due.
     fn ask(&mut self, all: bool, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
         let Some(runner) = &mut self.rules else { return Ok(()) };
-        watch::write(self.graph.as_ref(), &mut self.outbox)?;
+        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
         let news = block_on(runner.look(self.graph.as_ref(), self.fold.engine.newest(), all))??;
         self.asked = true;
         each(&EngineOutcome::default(), &news)
@@ -262,7 +265,7 @@ impl<'a> Pipeline<'a> {
         match &mut self.rules {
             // What an earlier process had brought into the graph is ahead of these times.
             Some(runner) if fresh => {
-                news = watch::step(runner, self.graph.as_ref(), &mut self.outbox, &mut out)?;
+                news = watch::step(runner, self.graph.as_ref(), &mut self.outbox, self.batch, &mut out)?;
                 self.asked = true;
             }
             _ => self.outbox.append(&mut out.changes),
@@ -274,7 +277,7 @@ impl<'a> Pipeline<'a> {
                 block_on(self.log.bury(letters))??;
             }
         }
-        if self.outbox.len() >= BATCH || self.applied.elapsed() >= BATCH_AFTER {
+        if self.outbox.len() >= self.batch || self.applied.elapsed() >= BATCH_AFTER {
             self.flush()?;
         }
         Ok(())
@@ -282,7 +285,7 @@ impl<'a> Pipeline<'a> {
 
     /// Writes what waits for the graph, then says so in the log.
     fn flush(&mut self) -> Outcome {
-        watch::write(self.graph.as_ref(), &mut self.outbox)?;
+        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
         if let Some(runner) = self.rules.as_ref().filter(|_| self.asked) {
             self.folder.save_rules(&runner.save().map_err(Failure::Unreachable)?)?;
             self.asked = false;

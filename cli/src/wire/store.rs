@@ -1,6 +1,7 @@
 //! Which graph a command uses: the one in the data folder, or a Neo4j; and the credentials for that.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tapio_core::ports::{Cell, GraphStore, Limits, Query};
 use tapio_core::time::Time;
@@ -17,6 +18,7 @@ pub(crate) type Graph = Box<dyn GraphStore>;
 const USER: &str = "TAPIO_NEO4J_USER";
 const PASSWORD: &str = "TAPIO_NEO4J_PASSWORD";
 const PASSWORD_FILE: &str = "TAPIO_NEO4J_PASSWORD_FILE";
+const CA_FILE: &str = "TAPIO_NEO4J_CA_FILE";
 
 /// Longest password file that is read.
 const MAX_PASSWORD: u64 = 4_096;
@@ -46,6 +48,8 @@ pub(crate) fn server(session: &Session, address: &Address) -> Outcome<Neo4jGraph
     let mut config = Neo4jConfig::new(address.clone(), user, Secret::new(password));
     config.readers = session.config.graph.readers;
     config.writers = session.config.graph.neo4j_connections;
+    config.patience = Duration::from_secs(session.config.graph.neo4j_patience_secs);
+    config.ca_file = set(CA_FILE).map(PathBuf::from);
     Ok(Neo4jGraph::open(&config)?)
 }
 
@@ -67,6 +71,11 @@ pub(crate) fn of_folder(session: &Session, folder: &Folder) -> Outcome<Graph> {
         Some(noted) => neo4j(session, &noted.parse()?),
         None => Ok(Box::new(EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?)),
     }
+}
+
+/// Changes that go into the graph of a folder in one step: a server is fast with several connections at work on each.
+pub(crate) fn batch(folder: &Folder) -> usize {
+    if folder.graph_address().is_some() { 8_000 } else { super::watch::BATCH }
 }
 
 /// The graph that a replay writes, its schema there; and whether it has to be built from the whole event log.

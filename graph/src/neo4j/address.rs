@@ -10,7 +10,7 @@ use tapio_core::ports::StoreError;
 /// The port of Bolt where none is named.
 pub const DEFAULT_PORT: u16 = 7687;
 
-/// Schemes of the driver; `+s`: TLS by the system's certificates, `+ssc`: TLS with any certificate.
+/// Schemes of the driver; `+s`: TLS with a certificate that is checked, `+ssc`: TLS with any certificate.
 const SCHEMES: [&str; 6] = ["bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"];
 
 /// The address of a Neo4j and, where named, of a database in it.
@@ -32,6 +32,11 @@ impl Address {
     /// What the driver takes.
     pub fn uri(&self) -> String {
         format!("{}://{}:{}", self.scheme, self.host, self.port)
+    }
+
+    /// Whether the server's certificate is checked.
+    pub fn checks_certificate(&self) -> bool {
+        self.scheme.ends_with("+s")
     }
 
     /// The database that is asked for; none: the server's own default.

@@ -146,9 +146,17 @@ fn of_io(error: &std::io::Error) -> Fault {
     let text = error.to_string();
     let low = text.to_lowercase();
     if low.contains("certificate") {
+        let remedy = if low.contains("not valid for") || low.contains("notvalidforname") {
+            "use the host name that stands in it"
+        } else if low.contains("expired") || low.contains("notvalidyet") {
+            "renew it, or set this machine's clock"
+        } else if low.contains("unknownissuer") {
+            "give the certificate of its issuer by TAPIO_NEO4J_CA_FILE, or let this machine trust the issuer"
+        } else {
+            "use the host name that stands in it, and give the certificate of its issuer by TAPIO_NEO4J_CA_FILE"
+        };
         return Fault::Denied(format!(
-            "its certificate does not fit ({text}); use the host name that stands in it, trust its issuer on this \
-             machine, or use bolt+ssc:// to take any certificate"
+            "its certificate does not fit ({text}); {remedy}; bolt+ssc:// takes any certificate"
         ));
     }
     if low.contains("invalidcontenttype") || low.contains("corrupt message") {

@@ -96,23 +96,42 @@ impl<'a> Groups<'a> {
     }
 
     /// The lane of every node: heavy groups first, each where least is to do.
-    fn lanes(mut self, lanes: usize) -> HashMap<(Label, &'a str), usize> {
+    fn lanes(mut self, lanes: usize) -> Lanes<'a> {
         let mut roots: Vec<usize> = (0..self.parent.len()).filter(|&i| self.parent[i] == i).collect();
         roots.sort_by_key(|&r| (std::cmp::Reverse(self.weight[r]), r));
         let mut load = vec![0usize; lanes];
-        let mut lane_of = HashMap::new();
+        let mut lane = vec![0usize; self.parent.len()];
         for root in roots {
-            let lane = (0..lanes).min_by_key(|&l| load[l]).unwrap_or_default();
-            load[lane] += self.weight[root];
-            lane_of.insert(root, lane);
+            let at = (0..lanes).min_by_key(|&l| load[l]).unwrap_or_default();
+            load[at] += self.weight[root];
+            lane[root] = at;
         }
-        let of = std::mem::take(&mut self.of);
-        let mut out = HashMap::with_capacity(of.len());
-        for (node, at) in of {
-            let root = self.root(at);
-            out.insert(node, lane_of.get(&root).copied().unwrap_or_default());
+        for node in 0..lane.len() {
+            lane[node] = lane[self.root(node)];
         }
-        out
+        Lanes { of: self.of, lane }
+    }
+}
+
+/// The lane of every node of a batch.
+struct Lanes<'a> {
+    of: HashMap<(Label, &'a str), usize>,
+    lane: Vec<usize>,
+}
+
+impl Lanes<'_> {
+    fn at(&self, label: Label, key: &str) -> usize {
+        self.of.get(&(label, key)).map_or(0, |&node| self.lane[node])
+    }
+
+    /// The lanes of a step's rows, in their order.
+    fn of_rows(&self, step: &Step) -> Vec<usize> {
+        match step {
+            Step::Nodes { label, rows, .. } => rows.iter().map(|r| self.at(*label, &r.key)).collect(),
+            Step::Unlink { from, rows, .. } => rows.iter().map(|(a, _)| self.at(*from, a)).collect(),
+            Step::Link { from, rows, .. } => rows.iter().map(|r| self.at(*from, &r.from)).collect(),
+            Step::Rekey { .. } => vec![0],
+        }
     }
 }
 
@@ -137,32 +156,39 @@ fn spread(steps: Job, lanes: usize) -> Vec<Job> {
         }
     }
     let lane_of = groups.lanes(lanes);
-    let lane = |label: Label, key: &str| lane_of.get(&(label, key)).copied().unwrap_or_default();
+    let marks: Vec<Vec<usize>> = steps.iter().map(|step| lane_of.of_rows(step)).collect();
     let mut jobs: Vec<Job> = vec![Vec::new(); lanes];
-    for step in &steps {
-        for (at, job) in jobs.iter_mut().enumerate() {
-            let part = match step {
-                Step::Nodes { label, also, rows } => {
-                    let rows = rows.iter().filter(|r| lane(*label, &r.key) == at).cloned().collect();
-                    Step::Nodes { label: *label, also: also.clone(), rows }
+    for (step, marks) in steps.into_iter().zip(marks) {
+        match step {
+            Step::Nodes { label, also, rows } => {
+                for (at, rows) in parted(rows, marks, lanes) {
+                    jobs[at].push(Step::Nodes { label, also: also.clone(), rows });
                 }
-                Step::Unlink { from, relation, to, rows } => {
-                    let rows = rows.iter().filter(|(a, _)| lane(*from, a) == at).cloned().collect();
-                    Step::Unlink { from: *from, relation: *relation, to: *to, rows }
-                }
-                Step::Link { from, relation, to, rows } => {
-                    let rows = rows.iter().filter(|r| lane(*from, &r.from) == at).cloned().collect();
-                    Step::Link { from: *from, relation: *relation, to: *to, rows }
-                }
-                rekey @ Step::Rekey { .. } => rekey.clone(),
-            };
-            if self::rows(&part) > 0 {
-                job.push(part);
             }
+            Step::Unlink { from, relation, to, rows } => {
+                for (at, rows) in parted(rows, marks, lanes) {
+                    jobs[at].push(Step::Unlink { from, relation, to, rows });
+                }
+            }
+            Step::Link { from, relation, to, rows } => {
+                for (at, rows) in parted(rows, marks, lanes) {
+                    jobs[at].push(Step::Link { from, relation, to, rows });
+                }
+            }
+            rekey @ Step::Rekey { .. } => jobs[0].push(rekey),
         }
     }
     jobs.retain(|j| !j.is_empty());
     jobs
+}
+
+/// Rows by lane, without the lanes that have none.
+fn parted<R>(rows: Vec<R>, marks: Vec<usize>, lanes: usize) -> impl Iterator<Item = (usize, Vec<R>)> {
+    let mut parts: Vec<Vec<R>> = (0..lanes).map(|_| Vec::new()).collect();
+    for (row, at) in rows.into_iter().zip(marks) {
+        parts[at].push(row);
+    }
+    parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty())
 }
 
 #[cfg(test)]

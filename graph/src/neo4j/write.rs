@@ -1,9 +1,12 @@
 //! Writing: one job, one explicit transaction, that is committed, rolled back, or ended with its connection.
 //!
 //! The driver never sets TCP_NODELAY and writes a message of more than 8 KiB in parts, so that each such message waits
-//! some 40 ms for the server's delayed acknowledgement. Rows are sent in messages that stay below that.
+//! some 40 ms for the server's delayed acknowledgement. A message of its own costs the server half a millisecond. So few
+//! rows are sent in messages that stay below 8 KiB, and many in large ones: there the wait is small beside the work, and
+//! the other connections use it.
 //! A commit that got no answer may have happened; the job runs again all the same, because it is idempotent.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -12,14 +15,21 @@ use tapio_core::change::{NodeRef, Prop};
 use tapio_core::ontology::{Label, Relation};
 
 use super::fault::Fault;
+use super::fuse::{Piece, pieces};
 use super::pool::{Lease, Pool};
 use super::shard::Job;
 use super::value::{map, stored, text, text_of};
 use crate::projection::{LinkRow, NodeRow, PropMap, Step};
 use crate::statements;
 
-/// Bytes of rows in one message, with room for the statement below the driver's buffer of 8 KiB.
-const MESSAGE: usize = 7_400;
+/// Bytes of rows in a small message, with room for the statement below the driver's buffer of 8 KiB.
+const SMALL: usize = 7_400;
+
+/// Small messages that cost about as much as the wait of a large one.
+const MANY: usize = 12;
+
+/// Bytes of rows in a large message: more than a thousand events.
+const LARGE: usize = 512 << 10;
 
 /// Bytes above which a text that has an index is shortened: Neo4j indexes about 8,000 at most.
 const INDEXED: usize = 4_000;
@@ -83,37 +93,59 @@ async fn end(
 }
 
 async fn apply_all(tx: &mut Txn, job: &Job) -> Result<(), Fault> {
-    for step in job {
-        apply(tx, step).await?;
+    for piece in pieces(job) {
+        match piece {
+            Piece::Step(Step::Nodes { label, also, rows }) => nodes(tx, *label, also, rows).await?,
+            Piece::Nodes { label, also, rows } => nodes(tx, label, also, &rows).await?,
+            Piece::Affecting { also, to, rows } => affecting(tx, also, to, &rows).await?,
+            Piece::Step(Step::Link { from, relation, to, rows }) => links(tx, *from, *relation, *to, rows).await?,
+            Piece::Links { from, relation, to, rows } => links(tx, from, relation, to, &rows).await?,
+            Piece::Step(Step::Unlink { from, relation, to, rows }) => {
+                let row = |(a, b): &(String, String)| map([("from", key(a)), ("to", key(b))]);
+                let size = |(a, b): &(String, String)| a.len() + b.len() + 24;
+                batches(tx, &statements::unlink(*from, *relation, *to), rows, size, row).await?;
+            }
+            Piece::Step(Step::Rekey { from, to }) => rekey(tx, from, to).await?,
+        }
     }
     Ok(())
 }
 
-async fn apply(tx: &mut Txn, step: &Step) -> Result<(), Fault> {
-    match step {
-        Step::Nodes { label, also, rows } => {
-            let row = |r: &NodeRow| {
-                let props = BoltType::Map(props(Some(*label), &r.props));
-                map([("key", key(&r.key)), ("props", props)])
-            };
-            let size = |r: &NodeRow| r.key.len() + size_of_props(&r.props) + 24;
-            batches(tx, &statements::merge_nodes(*label, also), rows, size, row).await
-        }
-        Step::Link { from, relation, to, rows } => {
-            let row = |r: &LinkRow| {
-                let props = BoltType::Map(props(None, &r.props));
-                map([("from", key(&r.from)), ("to", key(&r.to)), ("props", props)])
-            };
-            let size = |r: &LinkRow| r.from.len() + r.to.len() + size_of_props(&r.props) + 32;
-            batches(tx, &statements::link(*from, *relation, *to), rows, size, row).await
-        }
-        Step::Unlink { from, relation, to, rows } => {
-            let row = |(a, b): &(String, String)| map([("from", key(a)), ("to", key(b))]);
-            let size = |(a, b): &(String, String)| a.len() + b.len() + 24;
-            batches(tx, &statements::unlink(*from, *relation, *to), rows, size, row).await
-        }
-        Step::Rekey { from, to } => rekey(tx, from, to).await,
+async fn nodes(tx: &mut Txn, label: Label, also: &[String], rows: &[impl Borrow<NodeRow>]) -> Result<(), Fault> {
+    let row = |r: &NodeRow| map([("key", key(&r.key)), ("props", BoltType::Map(props(Some(label), &r.props)))]);
+    let size = |r: &NodeRow| r.key.len() + size_of_props(&r.props) + 24;
+    let statement = statements::merge_nodes(label, also);
+    batches(tx, &statement, rows, |r| size(r.borrow()), |r| row(r.borrow())).await
+}
+
+async fn affecting(tx: &mut Txn, also: &[String], to: Label, rows: &[(&NodeRow, &str)]) -> Result<(), Fault> {
+    let row = |(r, object): &(&NodeRow, &str)| {
+        let props = BoltType::Map(props(Some(Label::Event), &r.props));
+        map([("key", key(&r.key)), ("to", key(object)), ("props", props)])
+    };
+    let size = |(r, object): &(&NodeRow, &str)| r.key.len() + object.len() + size_of_props(&r.props) + 32;
+    batches(tx, &statements::merge_linked(Label::Event, also, Relation::Affects, to), rows, size, row).await
+}
+
+async fn links(
+    tx: &mut Txn,
+    from: Label,
+    relation: Relation,
+    to: Label,
+    rows: &[impl Borrow<LinkRow>],
+) -> Result<(), Fault> {
+    if rows.iter().all(|r| r.borrow().props.is_empty()) {
+        let row = |r: &LinkRow| map([("from", key(&r.from)), ("to", key(&r.to))]);
+        let size = |r: &LinkRow| r.from.len() + r.to.len() + 24;
+        let statement = statements::link_bare(from, relation, to);
+        return batches(tx, &statement, rows, |r| size(r.borrow()), |r| row(r.borrow())).await;
     }
+    let row = |r: &LinkRow| {
+        let props = BoltType::Map(props(None, &r.props));
+        map([("from", key(&r.from)), ("to", key(&r.to)), ("props", props)])
+    };
+    let size = |r: &LinkRow| r.from.len() + r.to.len() + size_of_props(&r.props) + 32;
+    batches(tx, &statements::link(from, relation, to), rows, |r| size(r.borrow()), |r| row(r.borrow())).await
 }
 
 /// Runs a statement for rows, as many at a time as fit into one message.
@@ -124,12 +156,14 @@ async fn batches<R>(
     size: impl Fn(&R) -> usize,
     row: impl Fn(&R) -> BoltType,
 ) -> Result<(), Fault> {
+    let all: usize = rows.iter().map(&size).sum();
+    let most = if all > MANY * SMALL { LARGE } else { SMALL };
     let mut rest = rows;
     while !rest.is_empty() {
         let mut bytes = statement.len();
         let fit = rest.iter().take_while(|r| {
             bytes += size(r);
-            bytes <= MESSAGE
+            bytes <= most
         });
         let (now, later) = rest.split_at(fit.count().max(1));
         let now = BoltList::from(now.iter().map(&row).collect::<Vec<_>>());

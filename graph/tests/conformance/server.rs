@@ -5,7 +5,7 @@
 //! graph, a database that holds anything is only taken when an earlier run has marked it.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ pub(crate) const CASES: &[(&str, fn())] = &[
     ("the_server_itself_refuses_a_write_of_a_query", read_mode),
     ("columns_without_names_come_in_one_order", star),
     ("texts_that_no_index_takes_are_shortened", long),
+    ("a_slow_server_is_waited_for_and_a_mute_one_is_not", slow_and_mute),
 ];
 
 /// Cases with something else than a Neo4j at the address.
@@ -73,7 +74,8 @@ fn bare() -> Graph {
         Some(d) => config.db(d),
         None => config,
     };
-    Graph::connect(config.build().unwrap()).unwrap()
+    // A machine that has much else to do may take its time for emptying a graph.
+    Graph::connect(config.connection_timeout(Duration::from_secs(180)).build().unwrap()).unwrap()
 }
 
 pub(crate) fn run(text: &str) {
@@ -311,8 +313,74 @@ fn long() {
     assert_eq!(one(ask(&store, "MATCH (p:Pod) RETURN count(p.uid) = 2 AND max(size(p.uid)) < 1000")), Cell::Bool(true));
 }
 
+/// A line to the server that hands its answers on in pieces, each after a pause, and after so many bytes nothing more.
+fn relay(pause: Duration, until: usize) -> Neo4jConfig {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("bolt://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let server = config().address.uri().trim_start_matches("bolt://").to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(&server).unwrap();
+            let (mut asks, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut asks, &mut to);
+                // Gone: the server's side must not stay open.
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let (mut server, mut client) = (server, client);
+                let (mut piece, mut passed) = ([0; 64], 0);
+                while let Ok(n @ 1..) = server.read(&mut piece) {
+                    std::thread::sleep(pause);
+                    let n = n.min(until - passed);
+                    passed += n;
+                    if client.write_all(&piece[..n]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Neo4jConfig { address, ..config() }
+}
+
+fn slow_and_mute() {
+    let (store, _turn) = fresh();
+    write(&store, large(300));
+    let want = wait(store.graph_hash()).unwrap();
+    emptied();
+    let slow = Neo4jGraph::open(&relay(Duration::from_millis(20), usize::MAX)).unwrap();
+    write(&slow, large(300));
+    assert_eq!(wait(store.graph_hash()).unwrap(), want);
+    emptied();
+    // Mute within the handshake, the greeting, the look at the schema, and in the middle of writing.
+    let mut wrote = 0;
+    for until in [2, 30, 600, 2_000, 8_000] {
+        let mut config = relay(Duration::ZERO, until);
+        config.connect_timeout = Duration::from_secs(1);
+        config.transaction_timeout = Duration::from_secs(1);
+        config.patience = Duration::from_secs(1);
+        let since = Instant::now();
+        let error = match Neo4jGraph::open(&config) {
+            Err(e) => e,
+            Ok(mute) => {
+                wrote += 1;
+                wait(mute.apply(large(4_000))).unwrap_err()
+            }
+        };
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{until}: {error:?}");
+        let said = error.to_string();
+        assert!(["longer than", "did not answer"].iter().any(|w| said.contains(w)), "{until}: {said}");
+        assert!(since.elapsed() < Duration::from_secs(10), "{until}: {:?}", since.elapsed());
+    }
+    assert!(wrote > 0, "no connection lasted long enough to write");
+    // Nothing of it holds locks for longer, and the batch comes again.
+    write(&store, large(4_000));
+    assert_eq!(wait(store.stats()).unwrap().nodes["Event"], 4_000);
+}
+
 /// Something that answers on a port.
-fn listen(answer: fn(std::net::TcpStream)) -> Neo4jConfig {
+fn listen(answer: fn(TcpStream)) -> Neo4jConfig {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("bolt://{}", listener.local_addr().unwrap()).parse().unwrap();
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
