@@ -84,7 +84,7 @@ impl Neo4jGraph {
 }
 
 impl Inner {
-    async fn marks(&self) -> Result<Vec<String>, Fault> {
+    pub(super) async fn marks(&self) -> Result<Vec<String>, Fault> {
         let asked = format!("SHOW INDEXES YIELD name WHERE name STARTS WITH '{MARK}' RETURN name");
         let find = || column(&self.readers, Query::new(asked.clone()), "name", self.times);
         let found = self.patient(find).await?;
