@@ -15,14 +15,14 @@ mod watch;
 
 use std::path::PathBuf;
 
-use tapio_collectors::{Item, ReadOptions, Summary};
+use tapio_collectors::{Item, Next, ReadOptions, Summary};
 use tapio_core::answer::Gap;
 use tapio_engine::{EngineConfig, EventProcessor, Outcome as EngineOutcome};
 
 use crate::args::{From as Where, Reading};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
-pub(crate) use feed::{Feed, Step};
+pub(crate) use feed::Feed;
 pub(crate) use folder::{Folder, fingerprint};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
@@ -71,10 +71,10 @@ pub(crate) fn analyse(
     };
     loop {
         match feed.next() {
-            Step::Item(Item::Event(e)) => chunk.push(e),
-            Step::Item(Item::Dead(d)) => letters.add(&d),
-            Step::Idle => {}
-            Step::End => break,
+            Next::Item(Item::Event(e)) => chunk.push(e),
+            Next::Item(Item::Dead(d)) => letters.add(&d),
+            Next::Idle => {}
+            Next::End => break,
         }
         if chunk.len() >= CHUNK {
             step(&mut engine, &mut letters, &mut chunk)?;

@@ -69,11 +69,13 @@ pub(crate) struct Dumps<'a> {
     out: &'a Output,
     /// Single files and standard input together are one dump.
     loose: Moment,
+    /// The end of one log; kept from log to log.
+    tail: Vec<u8>,
 }
 
 impl<'a> Dumps<'a> {
     pub(crate) fn new(out: &'a Output) -> Self {
-        Dumps { out, loose: Moment::new("input", None) }
+        Dumps { out, loose: Moment::new("input", None), tail: Vec::new() }
     }
 
     pub(crate) fn read(mut self, sources: Vec<Source>) -> Result<(), Stopped> {
@@ -173,7 +175,7 @@ impl<'a> Dumps<'a> {
             && plain_name(name) != "logs.txt"
         {
             return match self.log_tail(path) {
-                Ok(tail) => logs::one(self.out, moment, name, shown, tail),
+                Ok(cut) => logs::one(self.out, moment, name, shown, logs::Tail { cut, bytes: &self.tail }),
                 Err(e) => self.out.dead(shown, None, unreadable(&e), b""),
             };
         }
@@ -181,17 +183,18 @@ impl<'a> Dumps<'a> {
         self.content(moment, name, shown, input, in_folder)
     }
 
-    fn log_tail(&self, path: &Path) -> std::io::Result<logs::Tail> {
+    /// Reads the end of a log into `self.tail`; whether anything stands before it.
+    fn log_tail(&mut self, path: &Path) -> std::io::Result<bool> {
         let mut file = std::fs::File::open(path)?;
         let most = self.out.options.log_tail_bytes as u64;
         let len = file.metadata()?.len();
-        let mut bytes = Vec::new();
+        self.tail.clear();
         if len > most {
             // One byte more tells whether the first line is whole.
             file.seek(SeekFrom::Start(len - most - 1))?;
         }
-        Counted::new(file, self.out.shared.bytes.clone()).take(most + 1).read_to_end(&mut bytes)?;
-        Ok(logs::Tail { cut: len > most, bytes })
+        Counted::new(file, self.out.shared.bytes.clone()).take(most + 1).read_to_end(&mut self.tail)?;
+        Ok(len > most)
     }
 
     /// The content of a file or of an archive's entry.

@@ -11,4 +11,4 @@ pub mod recording;
 pub mod redaction;
 mod yaml;
 
-pub use reader::{Item, Progress, ReadError, ReadOptions, Reader, Skipped, Summary, open};
+pub use reader::{Item, Next, Progress, ReadError, ReadOptions, Reader, Skipped, Summary, open};

@@ -1,11 +1,13 @@
 //! Any mix of files, folders, archives and standard input as one stream of events.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tapio_core::raw::{DeadLetter, RawEvent};
 
@@ -13,8 +15,11 @@ use crate::dump::Dumps;
 use crate::input::{Format, Found, walk};
 use crate::redaction::Redaction;
 
-/// Events that may wait between the reading thread and its user.
-const QUEUE: usize = 1_024;
+/// Items that are handed over at once, where reading never has to wait for them: waking the other thread costs more
+/// than reading a small event.
+const CHUNK: usize = 64;
+/// Chunks that may wait between the reading thread and its user: at most 1,024 items.
+const QUEUE: usize = 1_024 / CHUNK;
 /// Most skipped files that the summary names.
 const MAX_NAMED: usize = 1_000;
 
@@ -58,6 +63,17 @@ pub enum Item {
     Event(RawEvent),
     /// Input that could not be used; the rest is.
     Dead(DeadLetter),
+}
+
+/// What comes next from a [`Reader`].
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// An event, or input that could not be used.
+    Item(Item),
+    /// Nothing for the time that was waited.
+    Idle,
+    /// Nothing any more.
+    End,
 }
 
 /// How far a [`Reader`] is.
@@ -173,7 +189,10 @@ pub(crate) struct Shared {
 
 /// Where the reading thread puts what it finds.
 pub(crate) struct Output {
-    to: SyncSender<Item>,
+    to: SyncSender<Vec<Item>>,
+    waiting: RefCell<Vec<Item>>,
+    /// Items of a chunk: one, where the input may keep the reader waiting.
+    chunk: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: ReadOptions,
     /// Uncompressed bytes that may still be read.
@@ -190,6 +209,16 @@ impl Output {
         if self.shared.stopped.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
     }
 
+    fn give(&self, item: Item) -> Result<(), Stopped> {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.push(item);
+        if waiting.len() < self.chunk {
+            Ok(())
+        } else {
+            self.to.send(std::mem::take(&mut *waiting)).map_err(|_| Stopped)
+        }
+    }
+
     /// Gives an event out.
     pub(crate) fn event(&self, mut event: RawEvent) -> Result<(), Stopped> {
         if let Some(cluster) = &self.options.cluster {
@@ -203,7 +232,7 @@ impl Output {
             }
         });
         self.shared.events.fetch_add(1, Ordering::Relaxed);
-        self.to.send(Item::Event(event)).map_err(|_| Stopped)
+        self.give(Item::Event(event))
     }
 
     /// Gives a dead letter out. `bytes`: the input itself, masked here.
@@ -212,7 +241,7 @@ impl Output {
         self.with_summary(|s| s.dead_letters += 1);
         self.shared.dead.fetch_add(1, Ordering::Relaxed);
         let letter = DeadLetter { origin: origin.to_owned(), line, reason, excerpt };
-        self.to.send(Item::Dead(letter)).map_err(|_| Stopped)
+        self.give(Item::Dead(letter))
     }
 
     /// Notes a file that is not used.
@@ -237,9 +266,17 @@ impl Output {
     }
 }
 
+impl Drop for Output {
+    /// Hands over what is left; also when reading ends with a panic.
+    fn drop(&mut self) {
+        let _ = self.to.send(self.waiting.take());
+    }
+}
+
 /// The events of all inputs, in their order. Reading goes on in a thread of its own and ends when this is dropped.
 pub struct Reader {
-    from: Option<Receiver<Item>>,
+    from: Option<Receiver<Vec<Item>>>,
+    chunk: std::vec::IntoIter<Item>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     bytes_total: Option<u64>,
@@ -290,7 +327,8 @@ pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Reader, ReadErro
         }
     }
     let (to, from) = sync_channel(QUEUE);
-    let output = Output { to, shared: Arc::clone(&shared), options, left };
+    let chunk = if bytes_total.is_some() { CHUNK } else { 1 };
+    let output = Output { to, waiting: RefCell::default(), chunk, shared: Arc::clone(&shared), options, left };
     for (path, reason) in unread {
         output.skip(&path.display().to_string(), &reason);
     }
@@ -302,7 +340,7 @@ pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Reader, ReadErro
             let _ = Dumps::new(&output).read(sources);
         })
         .map_err(ReadError::NoThread)?;
-    Ok(Reader { from: Some(from), thread: Some(thread), shared, bytes_total })
+    Ok(Reader { from: Some(from), chunk: Vec::new().into_iter(), thread: Some(thread), shared, bytes_total })
 }
 
 /// Stack of a thread that reads documents: parsers descend into what is nested, up to their limits, and an unoptimised
@@ -363,25 +401,48 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// What comes next, if it comes within `patience`: a silent standard input keeps nobody waiting longer.
+    pub fn next_within(&mut self, patience: Duration) -> Next {
+        loop {
+            if let Some(item) = self.chunk.next() {
+                return Next::Item(item);
+            }
+            let Some(from) = &self.from else { return Next::End };
+            match from.recv_timeout(patience) {
+                Ok(chunk) => self.chunk = chunk.into_iter(),
+                Err(RecvTimeoutError::Timeout) => return Next::Idle,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.end().map_or(Next::End, |dead| Next::Item(Item::Dead(dead)));
+                }
+            }
+        }
+    }
+
+    /// Joins the reading thread. A panic of it is a defect, but no reason to lose what was read.
+    fn end(&mut self) -> Option<DeadLetter> {
+        self.from = None;
+        self.thread.take()?.join().err().map(|_| {
+            self.shared.dead.fetch_add(1, Ordering::Relaxed);
+            DeadLetter {
+                origin: "reader".to_owned(),
+                line: None,
+                reason: "reading ended with a defect of tapio; please report it with the input".to_owned(),
+                excerpt: String::new(),
+            }
+        })
+    }
+}
+
 impl Iterator for Reader {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
-        match self.from.as_ref()?.recv() {
-            Ok(item) => Some(item),
-            Err(_) => {
-                self.from = None;
-                let ended = self.thread.take()?.join();
-                // A panic of the reader is a defect, but no reason to lose what was read.
-                ended.err().map(|_| {
-                    self.shared.dead.fetch_add(1, Ordering::Relaxed);
-                    Item::Dead(DeadLetter {
-                        origin: "reader".to_owned(),
-                        line: None,
-                        reason: "reading ended with a defect of tapio; please report it with the input".to_owned(),
-                        excerpt: String::new(),
-                    })
-                })
+        loop {
+            match self.next_within(Duration::MAX) {
+                Next::Item(item) => return Some(item),
+                Next::Idle => {}
+                Next::End => return None,
             }
         }
     }

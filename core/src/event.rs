@@ -289,6 +289,9 @@ impl Whom<'_> {
 
 /// The first `limit` characters.
 fn shorten(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
     text.char_indices().nth(limit).map_or(text, |(i, _)| &text[..i])
 }
 

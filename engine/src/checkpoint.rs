@@ -6,7 +6,7 @@
 use crate::processor::{EventProcessor, State};
 
 /// Version of the bytes; raised whenever the state changes its shape.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Why a checkpoint cannot be used; the remedy is always to read the log from its beginning.
 #[derive(Debug, thiserror::Error)]

@@ -153,11 +153,7 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 /// Ids of the vocabulary that no mechanism shows yet, and what is missing for each.
-pub const NOT_YET: &[(&str, &str)] = &[(
-    "retry-storm",
-    "the rate of all connections to a Service over time: of those that the kernel reports, only the ones that failed are \
-     remembered, so a rate that rises while fewer succeed cannot be told from a fault that goes on",
-)];
+pub const NOT_YET: &[(&str, &str)] = &[];
 
 /// Every section, in the order of the vocabulary.
 pub fn sections() -> impl Iterator<Item = &'static Section> {

@@ -336,8 +336,7 @@ impl World {
 
     /// Brings the declared relations of a node up to date.
     fn relink(&mut self, i: NodeIndex, at: Time) {
-        let Some(object) = self.graph[i].object.clone() else { return };
-        let want = links::declared(&object);
+        let Some(want) = self.graph[i].object.as_ref().map(links::declared) else { return };
         let mut keep = BTreeSet::new();
         for d in &want {
             let j = self.node(&d.other, at);

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use tapio_collectors::recording::Writer;
-use tapio_collectors::{Item, Summary};
+use tapio_collectors::{Item, Next, Summary};
 
 use super::Session;
 use crate::args::Reading;
 use crate::error::{Failure, Outcome};
 use crate::output::text::count;
-use crate::wire::{Feed, Interrupt, Letters, Step, options};
+use crate::wire::{Feed, Interrupt, Letters, options};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -37,13 +37,13 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let mut written: usize = 0;
     while !stop.asked() {
         match feed.next() {
-            Step::Item(Item::Event(e)) => {
+            Next::Item(Item::Event(e)) => {
                 writer.write(&e).map_err(cannot)?;
                 written += 1;
             }
-            Step::Item(Item::Dead(d)) => letters.add(&d),
-            Step::Idle => writer.flush().map_err(cannot)?,
-            Step::End => break,
+            Next::Item(Item::Dead(d)) => letters.add(&d),
+            Next::Idle => writer.flush().map_err(cannot)?,
+            Next::End => break,
         }
     }
     let Summary { files, .. } = feed.finish();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tapio_collectors::{Item, Summary};
+use tapio_collectors::{Item, Next, Summary};
 use tapio_core::answer::{Incident, IncidentState};
 use tapio_core::id::Id;
 use tapio_core::raw::RawEvent;
@@ -22,7 +22,7 @@ use crate::output::answer::{Scope, date, lay_out};
 use crate::output::incidents::short;
 use crate::output::rules::{WithRules, off};
 use crate::output::text::{clean, count, shorten};
-use crate::wire::{CHUNK, Feed, Folder, Interrupt, Letters, Pipeline, Step, Watch, engine, options, usable};
+use crate::wire::{CHUNK, Feed, Folder, Interrupt, Letters, Pipeline, Watch, engine, options, usable};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +126,7 @@ fn in_memory(session: &Session, args: &Args, format: Format, stop: &Interrupt, s
     while !ended && !stop.asked() {
         let mut flush = false;
         match feed.next() {
-            Step::Item(Item::Event(e)) => {
+            Next::Item(Item::Event(e)) => {
                 if let Some(wait) = pace.as_mut().and_then(|p| p.wait(&e)) {
                     play.take(&mut chunk, &mut feed)?;
                     rest(wait, stop);
@@ -134,9 +134,9 @@ fn in_memory(session: &Session, args: &Args, format: Format, stop: &Interrupt, s
                 chunk.push(e);
                 flush = chunk.len() >= CHUNK;
             }
-            Step::Item(Item::Dead(d)) => play.letters.add(&d),
-            Step::Idle => flush = prompt,
-            Step::End => ended = true,
+            Next::Item(Item::Dead(d)) => play.letters.add(&d),
+            Next::Idle => flush = prompt,
+            Next::End => ended = true,
         }
         if flush {
             play.take(&mut chunk, &mut feed)?;
@@ -237,8 +237,8 @@ fn fill(
     let mut ended = false;
     while !ended && !stop.asked() {
         match feed.next() {
-            Step::Item(Item::Event(_)) if skip > 0 => skip -= 1,
-            Step::Item(Item::Event(e)) => {
+            Next::Item(Item::Event(_)) if skip > 0 => skip -= 1,
+            Next::Item(Item::Event(e)) => {
                 if let Some(wait) = pace.as_mut().and_then(|p| p.wait(&e)) {
                     pipeline.append(std::mem::take(&mut dead), std::mem::take(&mut chunk))?;
                     rest(wait, stop);
@@ -246,14 +246,14 @@ fn fill(
                 chunk.push(e);
             }
             // Those before an event that is in the log were kept with it.
-            Step::Item(Item::Dead(d)) => {
+            Next::Item(Item::Dead(d)) => {
                 letters.add(&d);
                 if skip == 0 {
                     dead.push(d);
                 }
             }
-            Step::Idle => {}
-            Step::End => ended = true,
+            Next::Idle => {}
+            Next::End => ended = true,
         }
         if chunk.len() >= CHUNK || ended || dead.len() >= CHUNK {
             pipeline.append(std::mem::take(&mut dead), std::mem::take(&mut chunk))?;

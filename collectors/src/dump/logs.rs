@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use super::moment::Moment;
@@ -16,11 +16,22 @@ use crate::redaction::LineMask;
 const MAX_LINE: usize = 4_096;
 
 /// The end of a log.
-pub(super) struct Tail {
+pub(super) struct Tail<'a> {
     /// Its bytes; with `cut`, beginning one byte before.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: &'a [u8],
     /// Whether anything stands before.
     pub(super) cut: bool,
+}
+
+/// What a `ContainerLog` says.
+#[derive(Serialize)]
+struct Data<'a> {
+    container: &'a str,
+    lines: Vec<String>,
+    namespace: &'a str,
+    pod: &'a str,
+    previous: bool,
+    truncated: bool,
 }
 
 /// Which container a log is of.
@@ -68,7 +79,11 @@ impl Lines {
     /// Takes a line; `len` bytes long before it was cut to what `bytes` holds.
     fn push(&mut self, bytes: &[u8], len: usize) {
         let text = String::from_utf8_lossy(bytes.get(..MAX_LINE.min(bytes.len())).unwrap_or(bytes));
-        let mut text = without_escapes(&text);
+        let mut text = match text.bytes().any(|b| b < b' ' && b != b'\t' || b >= 0x7f) {
+            true => without_escapes(&text),
+            // Nearly all lines.
+            false => text.into_owned(),
+        };
         if len > MAX_LINE {
             text.push_str(" …");
         }
@@ -86,11 +101,9 @@ impl Lines {
         let mut mask = LineMask::default();
         let lines: Vec<String> = self.last.into_iter().map(|l| mask.line(&l).unwrap_or(l)).collect();
         out.log_lines(lines.len());
-        let data = to_raw_value(&json!({
-            "namespace": of.namespace, "pod": of.pod, "container": of.container,
-            "previous": of.previous, "lines": lines, "truncated": self.truncated,
-        }));
-        match data {
+        let Of { namespace, pod, container, previous } = of;
+        let truncated = self.truncated;
+        match to_raw_value(&Data { container, lines, namespace, pod, previous: *previous, truncated }) {
             Ok(data) => moment.add(out, "ContainerLog", BTreeMap::new(), data),
             Err(_) => Ok(()),
         }
@@ -98,12 +111,12 @@ impl Lines {
 }
 
 /// A log of which only the end was read.
-pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, tail: Tail) -> Result<(), Stopped> {
+pub(super) fn one(out: &Output, moment: &mut Moment, name: &str, origin: &str, tail: Tail<'_>) -> Result<(), Stopped> {
     let Some(of) = of_path(name) else {
         out.skip(origin, "a log outside of NAMESPACE/POD/, so nobody knows whose it is");
         return Ok(());
     };
-    let mut bytes = &tail.bytes[..];
+    let mut bytes = tail.bytes;
     let mut lines = Lines::new(out);
     if tail.cut {
         lines.truncated = true;

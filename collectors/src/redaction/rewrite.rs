@@ -159,10 +159,10 @@ impl<'a> Rewriter<'a> {
                     self.out.push_str(raw);
                     self.out.push_str("\":");
                     let name = match (next, &env_name) {
-                        (At::Literals, Some(name)) if at == At::Env => name.clone(),
-                        _ => key,
+                        (At::Literals, Some(name)) if at == At::Env => name,
+                        _ => key.as_ref(),
                     };
-                    self.value(next, &name)?;
+                    self.value(next, name)?;
                 }
             }
             self.space();
@@ -335,7 +335,7 @@ pub(super) fn member(src: &str, begin: usize, name: &str) -> Option<String> {
         return None;
     }
     let end = end_of_string(b, at + 1)?;
-    Some(decoded(src.get(at + 1..end)?))
+    Some(decoded(src.get(at + 1..end)?).into_owned())
 }
 
 /// Where the value of member `name` begins, in the object that begins at byte `begin`.
@@ -414,11 +414,11 @@ fn end_of_value(b: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// A string's text with its escapes resolved.
-fn decoded(raw: &str) -> String {
+fn decoded(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
-        return raw.to_owned();
+        return Cow::Borrowed(raw);
     }
-    serde_json::from_str(&format!("\"{raw}\"")).unwrap_or_else(|_| raw.to_owned())
+    serde_json::from_str(&format!("\"{raw}\"")).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 fn quote(text: &str, out: &mut String) {

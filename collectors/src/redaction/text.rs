@@ -7,23 +7,35 @@
 pub(super) const MASK: &str = "***";
 
 /// Words that make the value after them a secret. Compared without case, `_`, `-` and `.`.
-const DENIED: [&str; 15] = [
-    "passw",
-    "pwd",
-    "passphrase",
-    "requirepass",
-    "masterauth",
-    "token",
-    "secret",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "signingkey",
-    "encryptionkey",
-    "authorization",
-    "bearer",
-    "credential",
+const DENIED: [&[u8]; 15] = [
+    b"passw",
+    b"pwd",
+    b"passphrase",
+    b"requirepass",
+    b"masterauth",
+    b"token",
+    b"secret",
+    b"apikey",
+    b"accesskey",
+    b"privatekey",
+    b"signingkey",
+    b"encryptionkey",
+    b"authorization",
+    b"bearer",
+    b"credential",
 ];
+
+/// Per letter, which letters may follow it at the beginning of one of them, a bit each: every name in an object and
+/// before every `:` and `=` of a log line is looked at, and few have a place where a word could begin.
+const BEGINS: [u32; 256] = {
+    let mut begins = [0; 256];
+    let mut i = 0;
+    while i < DENIED.len() {
+        begins[DENIED[i][0] as usize] |= 1 << (DENIED[i][1] - b'a');
+        i += 1;
+    }
+    begins
+};
 
 /// Ends of names that speak about a secret without being one (`secretName`, `token_file`, `max_tokens`).
 const HARMLESS: [&str; 27] = [
@@ -35,24 +47,29 @@ const HARMLESS: [&str; 27] = [
 /// Whether a name (of a variable, key, flag, header) says that its value is a secret.
 pub(crate) fn is_denied_name(name: &str) -> bool {
     // Long names are no names; the bound also keeps this linear on hostile text.
-    let start = name.len().saturating_sub(128);
-    let mut flat = [0u8; 128];
-    let mut n = 0;
-    for b in name.as_bytes().iter().skip(start) {
-        if b.is_ascii_alphanumeric() {
-            flat[n] = b.to_ascii_lowercase();
-            n += 1;
-        }
-    }
-    let flat = &flat[..n];
-    if n < 3 || !flat.iter().any(|b| matches!(b, b'p' | b't' | b's' | b'a' | b'b' | b'c')) {
+    let name = &name.as_bytes()[name.len().saturating_sub(128)..];
+    let small = |b: u8| b.to_ascii_lowercase();
+    let begins = |two: &[u8]| {
+        let second = small(two[1]).wrapping_sub(b'a');
+        second < 26 && BEGINS[usize::from(small(two[0]))] & (1 << second) != 0
+    };
+    // Names of one word without such a place, which are nearly all, need no more than this.
+    let whole = name.iter().all(u8::is_ascii_alphanumeric);
+    if name.len() < 3 || (whole && !name.windows(2).any(begins)) {
         return false;
     }
-    let contains = |w: &str| flat.windows(w.len()).any(|x| x == w.as_bytes());
+    let mut flat = [0u8; 128];
+    let mut n = 0;
+    for b in name {
+        flat[n] = small(*b);
+        n += usize::from(b.is_ascii_alphanumeric());
+    }
+    let flat = &flat[..n];
     // `pass` alone is too short to be looked for inside of words (bypass, compass, passthrough).
-    let tail = name.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or("");
-    let denied =
-        tail.eq_ignore_ascii_case("pass") || tail.eq_ignore_ascii_case("auth") || DENIED.iter().any(|w| contains(w));
+    let tail = name.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(b"");
+    let denied = tail.eq_ignore_ascii_case(b"pass")
+        || tail.eq_ignore_ascii_case(b"auth")
+        || flat.windows(2).enumerate().any(|(i, two)| begins(two) && DENIED.iter().any(|w| flat[i..].starts_with(w)));
     denied && !HARMLESS.iter().any(|w| flat.ends_with(w.as_bytes()))
 }
 
@@ -83,23 +100,38 @@ fn is_harmless_value(v: &str) -> bool {
         || v.starts_with("${")
 }
 
+/// Bytes at which something secret can be recognised: `=` and `:` behind a name, `--` before one, `Bearer `, the `J`
+/// of a web token's `eyJ`.
+const TELLING: [bool; 256] = {
+    let mut telling = [false; 256];
+    let mut all: &[u8] = b"=:-bBJ";
+    while let [b, rest @ ..] = all {
+        telling[*b as usize] = true;
+        all = rest;
+    }
+    telling
+};
+
 /// Masks secrets in one text; `None` when nothing had to change.
 pub(crate) fn mask(text: &str) -> Option<String> {
     let b = text.as_bytes();
     let mut out: Option<String> = None;
     let mut copied = 0;
     let mut i = 0;
-    while i < b.len() {
+    while let Some(n) = b.get(i..).and_then(|rest| rest.iter().position(|b| TELLING[usize::from(*b)])) {
+        i += n;
         let hit = match b[i] {
             b'=' => after_separator(text, i, copied),
             b':' if b.get(i + 1) == Some(&b'/') && b.get(i + 2) == Some(&b'/') => user_info(text, i + 3),
             b':' => after_separator(text, i, copied),
-            b'-' if b.get(i + 1) == Some(&b'-') && (i == 0 || !matches!(b[i - 1], b'-')) => after_flag(text, i),
-            b'B' | b'b' if b.get(i + 5).is_some_and(|c| matches!(c, b'r' | b'R')) => after_bearer(text, i),
-            b'e' if b[i..].starts_with(b"eyJ") && (i == 0 || !is_name_byte(b[i - 1])) => web_token(text, i),
+            b'-' if b.get(i + 1) == Some(&b'-') => {
+                let flag = if i == 0 || b[i - 1] != b'-' { after_flag(text, i) } else { None };
+                flag.or_else(|| key_block(text, i))
+            }
+            b'b' | b'B' => after_bearer(text, i),
+            b'J' if b[..i].ends_with(b"ey") && (i == 2 || !is_name_byte(b[i - 3])) => web_token(text, i - 2),
             _ => None,
         };
-        let hit = hit.or_else(|| if b[i] == b'-' { key_block(text, i) } else { None });
         match hit {
             Some((from, to)) if from >= copied && to > from => {
                 let o = out.get_or_insert_with(|| String::with_capacity(text.len()));

@@ -44,7 +44,9 @@ const READ: &[(&str, &[&str])] = &[
         ],
     ),
     // Mesh.
-    ("AuthorizationPolicy", &["spec.action", "spec.selector.matchLabels", "spec.rules"]),
+    ("AuthorizationPolicy", &["spec.action", "spec.selector.matchLabels", "spec.rules", "spec.targetRef"]),
+    ("ServerAuthorization", &["spec.server"]),
+    ("Server", &["spec.accessPolicy"]),
     ("PeerAuthentication", &["spec.mtls.mode", "spec.selector.matchLabels"]),
     // Certificates.
     ("Certificate", &["spec.secretName", "status.notAfter", "status.notBefore"]),

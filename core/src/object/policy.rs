@@ -70,6 +70,8 @@ api! {
         api_groups: Vec<String>,
         resources: Vec<String>,
         resource_names: Vec<String>,
+        #[serde(rename = "nonResourceURLs")]
+        non_resource_urls: Vec<String>,
         verbs: Vec<String>,
     }
     /// RoleBinding or ClusterRoleBinding.

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 use tapio_core::object::ObjectRef;
 
-use super::logs;
 use super::view::{PodFacts, View};
 
 /// A host, with the port where one was said.
@@ -125,7 +124,7 @@ pub fn named_by(view: &View, p: &PodFacts) -> Vec<ObjectRef> {
         }
     };
     for tail in p.history().logs.values() {
-        for line in tail.lines.iter().rev().filter(|l| logs::is_error(l)).take(40) {
+        for (line, _) in tail.errors().take(40) {
             for e in mentioned(line) {
                 if let Some(o) = resolve(view, ns, &e.host) {
                     push(o);

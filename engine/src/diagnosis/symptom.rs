@@ -116,6 +116,8 @@ mod hold {
     pub(super) const UNSCHEDULED: i64 = 2;
     /// Pods that make way for another have their grace period, half a minute as a rule.
     pub(super) const PROMISED: i64 = 60;
+    /// Who drains a node within the budgets lifts the cordon when the work is done.
+    pub(super) const MAINTENANCE: i64 = 60;
     /// A node that joins pulls the images of what makes it ready.
     pub(super) const JOIN: i64 = 120;
     /// Init containers may have much to do.

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use tapio_core::answer::{Evidence, FieldChange};
-use tapio_core::object::{Body, Container, ContainerStatus, Object, ObjectRef, Pod, Terminated};
+use tapio_core::object::{
+    Body, Container, ContainerStatus, DisruptionBudget, Endpoint, Object, ObjectRef, Pod, Terminated,
+};
 use tapio_core::ontology::Relation;
 use tapio_core::time::{SECOND, Time};
 
+use super::logs;
 use crate::world::alerts::{Firing, Signal};
 use crate::world::history::{Changed, History, Note};
 use crate::world::{Entry, World, changes};
@@ -99,6 +102,11 @@ impl<'a> PodFacts<'a> {
         self.containers.iter().find(|c| c.name() == name)
     }
 
+    /// When the last of its containers that are no init containers began to run.
+    pub fn began(&self) -> Option<Time> {
+        self.containers.iter().filter(|c| !c.init).filter_map(ContainerFacts::running_since).max()
+    }
+
     /// When it became unready, if it is; from its condition, else since it exists.
     pub fn unready_since(&self) -> Option<Time> {
         if self.pod.is_ready() {
@@ -174,24 +182,100 @@ impl<'a> View<'a> {
             }
             pods.insert(&object.key, PodFacts { entry, object, pod, workload, containers });
         }
+        let alerts = world.alerts.firing(now).filter(|(_, f)| f.urgent).collect();
+        let mut view = View { world, now, pods, services: BTreeMap::new(), members, alerts };
+        view.services = view.services_with_pods();
+        view
+    }
+
+    fn services_with_pods(&self) -> BTreeMap<&'a ObjectRef, ServiceFacts<'a>> {
         let mut services = BTreeMap::new();
-        for object in world.all("Service") {
+        for object in self.world.all("Service") {
             let Some(service) = object.as_service() else { continue };
             if service.spec.selector.is_empty() || service.spec.r#type == "ExternalName" {
                 continue;
             }
-            let selected: Vec<&PodFacts> = world
+            let selected: Vec<&PodFacts> = self
+                .world
                 .out(&object.key, Relation::Selects)
                 .into_iter()
-                .filter_map(|e| pods.get(&e.key))
+                .filter_map(|e| self.pods.get(&e.key))
                 .filter(|p| !p.pod.is_finished() && !p.is_leaving())
                 .collect();
-            let ready = selected.iter().filter(|p| p.pod.is_ready()).count();
+            let ready = selected.iter().filter(|p| self.ready_since(p).is_some()).count();
             let pods = selected.iter().map(|p| p.key().clone()).collect();
             services.insert(&object.key, ServiceFacts { object, service, pods, ready });
         }
-        let alerts = world.alerts.firing(now).filter(|(_, f)| f.urgent).collect();
-        View { world, now, pods, services, members, alerts }
+        services
+    }
+
+    /// Since when a pod is ready, if it is: by its own word, else by that of others which is newer, when its own was lost.
+    pub fn ready_since(&self, p: &PodFacts) -> Option<Time> {
+        if p.pod.is_ready() {
+            return p.pod.condition("Ready").and_then(|c| *c.last_transition_time).or(Some(p.entry.updated));
+        }
+        p.began()?;
+        self.counted_as_ready(p).or_else(|| self.listed_as_ready(p))
+    }
+
+    /// When its controller counted as many ready pods as it has running.
+    fn counted_as_ready(&self, p: &PodFacts) -> Option<Time> {
+        let owner = p.object.meta.controller()?;
+        let entry = self.world.entry(&ObjectRef::new(&owner.kind, p.key().ns(), &owner.name))?;
+        let Body::Workload(w) = &entry.live().filter(|_| entry.updated > p.entry.updated)?.body else { return None };
+        let own = |o: &&PodFacts| o.object.meta.controller().is_some_and(|x| x.uid == owner.uid);
+        let running = |o: &&PodFacts| !o.is_leaving() && !o.pod.is_finished() && o.began().is_some();
+        let all = self.pods_of(&p.workload).filter(own).filter(running).count();
+        let enough = usize::try_from(w.status.ready_replicas).is_ok_and(|ready| ready > 0 && ready >= all);
+        enough.then_some(entry.updated)
+    }
+
+    /// When the endpoints of a Service that lists ready pods only named it.
+    fn listed_as_ready(&self, p: &PodFacts) -> Option<Time> {
+        let ns = p.key().ns();
+        let honest = |name: &String| {
+            let service = self.world.live(&ObjectRef::new("Service", ns, name)).and_then(|o| o.as_service());
+            service.is_some_and(|s| !s.spec.publish_not_ready_addresses)
+        };
+        let names = |e: &Endpoint| {
+            let this = e.target_ref.as_ref().is_some_and(|t| t.kind == "Pod" && t.name == p.key().name);
+            this && e.conditions.ready == Some(true)
+        };
+        self.world.entries("EndpointSlice").filter(|e| e.key.ns() == ns && e.updated > p.entry.updated).find_map(|e| {
+            let o = e.live()?;
+            let Body::EndpointSlice(slice) = &o.body else { return None };
+            let of = o.meta.labels.get("kubernetes.io/service-name").is_some_and(honest);
+            (of && slice.endpoints.iter().any(names)).then_some(e.updated)
+        })
+    }
+
+    /// The budgets that mean a pod.
+    pub fn budgets_over(&self, p: &PodFacts) -> impl Iterator<Item = &'a DisruptionBudget> {
+        self.world.in_namespace("PodDisruptionBudget", p.key().ns()).filter_map(|o| match &o.body {
+            Body::Budget(b) => {
+                let means = b.spec.selector.as_ref().is_some_and(|s| s.matches(&p.object.meta.labels));
+                means.then_some(&**b)
+            }
+            _ => None,
+        })
+    }
+
+    /// Seconds that the slowest start of another pod of the workload took, from its containers' start to its readiness;
+    /// 0 if none is ready. One that became ready much later was not starting all that time.
+    pub fn slowest_start(&self, p: &PodFacts) -> i64 {
+        let others = self.pods_of(&p.workload).filter(|o| o.key() != p.key());
+        let took = others.filter_map(|o| Some(self.ready_since(o)?.since(o.began()?) / SECOND));
+        took.filter(|s| (0..=300).contains(s)).max().unwrap_or(0)
+    }
+
+    /// Until when a pod that says nothing may still be starting: on a busy node that takes twice as long as
+    /// usual.
+    pub fn may_start_until(&self, p: &PodFacts) -> Time {
+        let silent = logs::errors(p, None, 1).is_empty() && p.history().exits.values().all(Vec::is_empty);
+        match p.began().filter(|_| silent) {
+            Some(t) => t.plus((2 * self.slowest_start(p) + 8) * SECOND),
+            None => p.created(),
+        }
     }
 
     /// Pods of a workload.

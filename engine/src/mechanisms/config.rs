@@ -514,7 +514,7 @@ fn consumer(
     );
     let mut h = Hypothesis::new("config-content-invalid", key.clone(), at, Proof::Inferred, summary)
         .explaining([s.object.clone()])
-        .counting_from(s.counts_from)
+        .counting_from(s.counts_from.max(view.may_start_until(p)))
         .via(if reads_at_start { "config-env" } else { "config-volume" })
         .changed(changes.iter().cloned())
         .with(changes.iter().take(4).map(|c| view.changed(key, c, event)))

@@ -3,6 +3,8 @@
 //!
 //! A callee that is slow makes its callers slow, not the other way. So those count that are slow without a slow callee.
 
+mod retries;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapio_core::answer::Evidence;
@@ -10,7 +12,7 @@ use tapio_core::object::ObjectRef;
 use tapio_core::ontology::Relation;
 use tapio_core::time::Time;
 
-use super::{kubectl, manual};
+use super::{kubectl, manual, routes};
 use crate::diagnosis::endpoints;
 use crate::diagnosis::hypothesis::{Hypothesis, Proof};
 use crate::diagnosis::symptom::{Symptom, Trouble};
@@ -31,12 +33,21 @@ manual! {
     /// Refuted by: it is throttled at its limit (then the limit is the cause); it is not slow.
     /// Do: find what costs the time; give it more CPU or more replicas.
     "cpu-saturated": Documented [Alert];
+    /// Retries keep a workload overloaded, after what began it has gone.
+    ///
+    /// Required: nothing else explains the alerts; an alert that the requests of the workload at least doubled, and one that
+    /// it is slow or fails; and several lines in its callers' logs that they try again to reach it.
+    /// Supports: several callers; four times its requests.
+    /// Refuted by: the requests of those who call it rose, too (then there is more demand).
+    /// Do: make callers wait longer between attempts, with fewer of them and a budget; shed load until the queue is empty.
+    "retry-storm": Documented [Alert];
     /// The traffic of one workload is delayed, that of its node is not.
     ///
     /// Required: one workload is slow while nothing that it calls is; or its packets rise while its requests do not,
     /// which means that they are sent again.
     /// Supports: half of its requests are slow; its callers are slow too; its requests fall.
-    /// Refuted by: its CPU is throttled or used up; other workloads of its node are slow by themselves.
+    /// Refuted by: its CPU is throttled or used up; its node delays the traffic of most that runs there; a node loses
+    /// packets.
     /// Do: look at the network of that pod: traffic control, its interface, a proxy beside it.
     "pod-network-latency": Recorded [Alert];
     /// The traffic of a whole node is delayed.
@@ -50,7 +61,7 @@ manual! {
     ///
     /// Required: an alert on retransmissions of a node, several a second, three times as many as on any other node.
     /// Supports: workloads are slow, or their traffic falls.
-    /// Refuted by: other nodes retransmit as much.
+    /// Refuted by: other nodes retransmit about as much.
     /// Do: look at the node's interface and link.
     "node-network-packet-loss": Recorded [Alert];
 }
@@ -176,10 +187,17 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     }
     let load = Load::of(view);
     let calls = calls(view, &load);
+    let storms = retries::storms(view, &load);
+    // What is slow because it is asked again and again has no trouble of its own.
+    let again: BTreeSet<ObjectRef> = storms.iter().filter(|h| !h.is_refuted()).map(|h| h.root.clone()).collect();
+    out.extend(storms);
+    let from = out.len();
     let lossy = packet_loss(view, &load, out);
     let busy = busy(view, &load, &calls, out);
-    if !lossy {
-        delays(view, &load, &calls, &busy, out);
+    delays(view, &load, &calls, &busy, lossy, out);
+    for h in &mut out[from..] {
+        let storm = again.contains(&h.root);
+        *h = h.clone().unless("its callers try again and again", storm);
     }
 }
 
@@ -191,11 +209,9 @@ fn calls(view: &View, load: &Load) -> BTreeMap<ObjectRef, BTreeSet<ObjectRef>> {
         let mut callees: BTreeSet<ObjectRef> =
             endpoints::named_by(view, p).iter().filter_map(|o| workload_behind(view, o)).collect();
         for table in view.world.out(p.key(), Relation::Mounts) {
-            let routes = view.world.routes().filter(|(k, _)| **k == table.key).flat_map(|(_, t)| t);
-            for r in routes {
-                let target = endpoints::resolve(view, w.ns(), &r.host);
-                callees.extend(target.and_then(|o| workload_behind(view, &o)));
-            }
+            let table_routes = view.world.routes().filter(|(k, _)| **k == table.key).flat_map(|(_, t)| t);
+            let targets = table_routes.filter_map(|r| routes::target(view, &table.key, r));
+            callees.extend(targets.filter_map(|o| workload_behind(view, &o)));
         }
         callees.remove(w);
         out.insert(w.clone(), callees);
@@ -213,9 +229,10 @@ fn packet_loss(view: &View, load: &Load, out: &mut Vec<Hypothesis>) -> bool {
     rates.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     let Some((most, node)) = rates.first().copied() else { return false };
     let next = rates.get(1).map_or(0.0, |r| r.0);
-    if most < LOSSY || most < FAR_MORE * next {
+    if most < LOSSY {
         return false;
     }
+    let everywhere = most < FAR_MORE * next;
     let list = load.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
     let since = list.iter().map(|f| f.since).min().unwrap_or(view.now);
     let hit: Vec<ObjectRef> = load.by.values().flat_map(|s| &s.alerts).map(|(o, _)| (*o).clone()).collect();
@@ -234,10 +251,10 @@ fn packet_loss(view: &View, load: &Load, out: &mut Vec<Hypothesis>) -> bool {
         .supported(u32::from(slow > 0) + u32::from(next > 0.0))
         .with(list.iter().map(|f| alerted(view, node, f)))
         .with(load.slow().take(3).flat_map(|(_, s)| s.evidence(view).into_iter().take(1)))
-        .unless("other nodes send as many again", false)
+        .unless("other nodes send about as many again", everywhere)
         .next(kubectl("describe", node)),
     );
-    true
+    !everywhere
 }
 
 /// Workloads that are short of CPU. Returns them.
@@ -251,20 +268,21 @@ fn busy(
     for (w, s) in &load.by {
         let callers: Vec<&ObjectRef> =
             load.slow().map(|(c, _)| c).filter(|c| calls.get(*c).is_some_and(|list| list.contains(w))).collect();
-        let saturated = s.cpu_rise >= 2.0 && s.slow;
-        if !(s.throttled && (s.slow || !callers.is_empty()) || saturated) {
+        if !s.throttled && s.cpu_rise < 2.0 {
             continue;
         }
         let limit = view
             .pods_of(w)
             .next()
             .is_some_and(|p| p.pod.spec.containers.iter().any(|c| c.resources.limits.contains_key("cpu")));
-        let (id, what) = if s.throttled {
-            ("cpu-throttled", "is throttled at its CPU limit")
+        let (id, what, refuter, calm) = if s.throttled {
+            ("cpu-throttled", "is throttled at its CPU limit", "nobody is slow", !s.slow && callers.is_empty())
         } else {
-            ("cpu-saturated", "uses up the CPU that it gets")
+            ("cpu-saturated", "uses up the CPU that it gets", "it is not slow", !s.slow)
         };
-        found.insert(w.clone());
+        if !calm {
+            found.insert(w.clone());
+        }
         out.push(
             Hypothesis::new(
                 id,
@@ -278,7 +296,7 @@ fn busy(
             .supported(u32::from(s.cpu_rise > 1.2) + u32::from(s.slow) + u32::from(limit))
             .doubted(u32::from(!s.slow))
             .with(s.evidence(view))
-            .unless("nobody is slow", false)
+            .unless(refuter, calm)
             .next(kubectl("describe", w)),
         );
     }
@@ -291,6 +309,7 @@ fn delays(
     load: &Load,
     calls: &BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
     busy: &BTreeSet<ObjectRef>,
+    lossy: bool,
     out: &mut Vec<Hypothesis>,
 ) {
     let none = BTreeSet::new();
@@ -305,9 +324,10 @@ fn delays(
     if !busy.is_empty() && first.is_empty() {
         return;
     }
-    if node_delay(view, load, &first, out) {
-        return;
-    }
+    let node = node_delay(view, load, &first, lossy, out);
+    let refuted = |h: Hypothesis| {
+        h.unless("its node delays the traffic of most that runs there", node).unless("a node loses packets", lossy)
+    };
     // Half of the requests are slow at the one whose own traffic is delayed; at its callers only those that go through it.
     let key = |s: &Signs| (s.median, s.worst);
     let mut by_weight = first.clone();
@@ -320,7 +340,7 @@ fn delays(
         let rivals = by_weight.len() - 1;
         let callers = load.slow().filter(|(c, _)| calls.get(*c).is_some_and(|list| list.contains(w))).count();
         out.push(
-            delayed(view, load, w, s, format!("{w} answers slowly, and nothing that it calls does"))
+            refuted(delayed(view, load, w, s, format!("{w} answers slowly, and nothing that it calls does")))
                 .supported(u32::from(s.median > 2.0) + u32::from(callers > 0) + u32::from(s.requests_fall))
                 .doubted(u32::from(rivals > 0)),
         );
@@ -334,7 +354,7 @@ fn delays(
         load.by.iter().filter(|(_, s)| s.packets_rise && !s.requests_rise && !s.throttled).collect();
     if let [(w, s)] = again.as_slice() {
         let why = format!("{w} sends more packets while its requests do not rise: they are sent again");
-        out.push(delayed(view, load, w, s, why).doubted(1));
+        out.push(refuted(delayed(view, load, w, s, why)).doubted(1));
     }
 }
 
@@ -347,12 +367,17 @@ fn delayed(view: &View, load: &Load, w: &ObjectRef, s: &Signs, summary: String) 
         .doubted(u32::from(restarts > 3))
         .with(s.evidence(view))
         .unless("its CPU is throttled or used up", s.throttled && s.slow)
-        .unless("other workloads of its node are slow by themselves", false)
         .next(kubectl("describe", w))
 }
 
 /// A node on which workloads are slow by themselves, more than elsewhere. Returns whether there is one.
-fn node_delay(view: &View, load: &Load, first: &[(&ObjectRef, &Signs)], out: &mut Vec<Hypothesis>) -> bool {
+fn node_delay(
+    view: &View,
+    load: &Load,
+    first: &[(&ObjectRef, &Signs)],
+    lossy: bool,
+    out: &mut Vec<Hypothesis>,
+) -> bool {
     let node_of = |w: &ObjectRef| {
         let mut nodes: Vec<&str> = view.pods_of(w).map(|p| p.pod.spec.node_name.as_str()).collect();
         nodes.sort_unstable();
@@ -369,9 +394,10 @@ fn node_delay(view: &View, load: &Load, first: &[(&ObjectRef, &Signs)], out: &mu
     let Some((node, slow)) = by.iter().max_by(|a, b| a.1.len().cmp(&b.1.len()).then_with(|| b.0.cmp(a.0))) else {
         return false;
     };
-    if slow.len() < 2 || slow.len() * 2 <= first.len() {
+    if slow.len() * 2 <= first.len() {
         return false;
     }
+    let alone = slow.len() < 2;
     // Most of what talks on that node must be in trouble; a few slow workloads among many are no node's fault.
     let spaces: BTreeSet<&str> = slow.iter().map(|w| w.ns()).collect();
     let there: BTreeSet<&ObjectRef> = view
@@ -405,9 +431,9 @@ fn node_delay(view: &View, load: &Load, first: &[(&ObjectRef, &Signs)], out: &mu
         .supported(u32::from(slow.len() == first.len()) + u32::from(troubled == there.len()))
         .doubted(u32::from(slow.len() < first.len()))
         .with(slow.iter().filter_map(|w| load.by.get(*w)).flat_map(|s| s.evidence(view).into_iter().take(2)))
-        .unless("only one workload is slow by itself", false)
-        .unless("a node loses packets", false)
+        .unless("only one workload is slow by itself", alone)
+        .unless("a node loses packets", lossy)
         .next(kubectl("describe", &key)),
     );
-    true
+    !alone && !lossy
 }

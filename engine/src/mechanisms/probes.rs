@@ -367,7 +367,7 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
         }
         let mut h = Hypothesis::new(id, p.workload.clone(), s.since, Proof::Residual, format!("{} {says}", s.object))
             .explaining([s.object.clone()])
-            .counting_from(s.counts_from)
+            .counting_from(s.counts_from.max(view.may_start_until(p)))
             .with([view.state(&s.object, Some(s.since), s.says.clone())])
             .unless("what it depends on is down", false)
             .next(kubectl("logs", &p.workload));

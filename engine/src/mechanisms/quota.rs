@@ -1,8 +1,7 @@
 //! Admission: what refuses objects before they exist. The refusal stands in the Event of whoever tried.
 
-use std::sync::LazyLock;
+mod words;
 
-use regex::Regex;
 use tapio_core::object::{Body, ObjectRef, quantity};
 use tapio_core::time::{MINUTE, SECOND};
 
@@ -12,6 +11,9 @@ use crate::diagnosis::releases;
 use crate::diagnosis::symptom::{Symptom, Trouble};
 use crate::diagnosis::view::{View, shorten};
 use crate::world::history::Note;
+use words::{ACCOUNT, FAILED, MUST, POLICY, QUOTA, Security, WEBHOOK, exceeded, security};
+
+pub(crate) use words::of_resources;
 
 manual! {
     /// A ResourceQuota on CPU requests or limits refuses new pods.
@@ -65,11 +67,13 @@ manual! {
     /// Refuted by: the ServiceAccount is there and the controller has its pods.
     /// Do: create the ServiceAccount, or name another one.
     "service-account-missing": Recorded [FailedCreate];
-    /// Pod Security admission refuses the pod.
+    /// Pod Security admission, or what came before it, refuses the pod.
     ///
-    /// Required: "violates PodSecurity" in a refusal.
+    /// Required: "violates PodSecurity" in a refusal, or up to 1.24 that no pod security policy fits the pod; on OpenShift
+    /// that no security context constraint does.
     /// Refuted by: the controller has all its pods now.
-    /// Do: lower the namespace's enforce level, or mend the pod's securityContext.
+    /// Do: lower the namespace's enforce level, or mend the pod's securityContext; for the others, let its ServiceAccount
+    /// use one that fits.
     "pod-security-violated": CapturedText [FailedCreate];
     /// A webhook with failurePolicy Fail does not answer, or its certificate is not trusted.
     ///
@@ -80,54 +84,10 @@ manual! {
     "admission-webhook-failing": Recorded [FailedCreate];
     /// A webhook or policy engine answers, and refuses the object.
     ///
-    /// Required: "admission webhook … denied the request" in a refusal.
+    /// Required: "admission webhook … denied the request" or "ValidatingAdmissionPolicy … denied request" in a refusal.
     /// Refuted by: the create succeeded since.
     /// Do: satisfy the policy that the text names.
     "admission-webhook-denied": CapturedText [FailedCreate];
-}
-
-static QUOTA: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"exceeded quota: ([^,\s]+), requested: (.+?), used: (.+?), limited: (.+)$").ok());
-static MUST: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"failed quota: ([^:,\s]+): must specify ([\w.,-]+)").ok());
-static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"serviceaccount "([^"]+)" not found"#).ok());
-static WEBHOOK: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?:failed calling|admission) webhook "([^"]+)""#).ok());
-
-/// The quota mechanism for the resources that a refusal names.
-pub(crate) fn of_resources(names: &str) -> &'static str {
-    let has = |w: &str| names.contains(w);
-    if has("cpu") {
-        "cpu-quota-exceeded"
-    } else if has("memory") {
-        "memory-quota-exceeded"
-    } else if has("storage") || has("persistentvolumeclaims") {
-        "storage-quota-exceeded"
-    } else if has("services") {
-        "service-quota-exceeded"
-    } else if has("pods") {
-        "pod-quota-exceeded"
-    } else {
-        "object-quota-exceeded"
-    }
-}
-
-/// The resource of which `used + requested` goes over `limited`; the whole text where that cannot be worked out.
-fn exceeded(requested: &str, used: &str, limited: &str) -> String {
-    let read = |text: &str| -> Vec<(String, f64)> {
-        text.split(',')
-            .filter_map(|p| p.split_once('='))
-            .filter_map(|(k, v)| quantity::parse(v).map(|q| (k.trim().to_owned(), q)))
-            .collect()
-    };
-    let (r, u, l) = (read(requested), read(used), read(limited));
-    let get = |list: &[(String, f64)], k: &str| list.iter().find(|(x, _)| x == k).map(|(_, v)| *v);
-    let over: Vec<String> = r
-        .iter()
-        .filter(|(k, v)| get(&u, k).unwrap_or(0.0) + v > get(&l, k).unwrap_or(f64::MAX) * (1.0 + 1e-9))
-        .map(|(k, _)| k.clone())
-        .collect();
-    if over.is_empty() { requested.to_owned() } else { over.join(",") }
 }
 
 /// Refused creates, by the words of the refusal.
@@ -216,10 +176,22 @@ fn refused(view: &View, s: &Symptom, n: &Note) -> Option<Hypothesis> {
                 .next(format!("kubectl -n {ns} create serviceaccount {}", &c[1])),
         );
     }
-    if text.contains("violates PodSecurity") {
-        let namespace = ObjectRef::cluster_scoped("Namespace", ns);
-        let summary = format!("Pod Security admission of {namespace} refuses the pods of {workload}");
-        return Some(with("pod-security-violated", namespace, summary));
+    match security(text) {
+        Some(Security::Namespace) => {
+            let namespace = ObjectRef::cluster_scoped("Namespace", ns);
+            let summary = format!("Pod Security admission of {namespace} refuses the pods of {workload}");
+            return Some(with("pod-security-violated", namespace, summary));
+        }
+        Some(Security::Account) => {
+            let summary = format!("no security policy that the ServiceAccount of {workload} may use fits its pods");
+            return Some(with("pod-security-violated", workload.clone(), summary));
+        }
+        None => {}
+    }
+    if let Some(c) = POLICY.as_ref().and_then(|r| r.captures(text)) {
+        let policy = ObjectRef::cluster_scoped("ValidatingAdmissionPolicy", &c[1]);
+        let summary = format!("{policy} denies the pods of {workload}");
+        return Some(with("admission-webhook-denied", policy, summary));
     }
     if ["usage per Container is", "usage per Pod is", "limit to request ratio", "usage per PersistentVolumeClaim is"]
         .iter()
@@ -231,7 +203,7 @@ fn refused(view: &View, s: &Symptom, n: &Note) -> Option<Hypothesis> {
     }
     if let Some(c) = WEBHOOK.as_ref().and_then(|r| r.captures(text)) {
         let (configuration, service) = webhook(view, &c[1]).unwrap_or_else(|| (workload.clone(), None));
-        if text.contains("failed calling webhook") {
+        if text.contains(FAILED) {
             let mut h = with(
                 "admission-webhook-failing",
                 configuration.clone(),
@@ -410,19 +382,6 @@ mod tests {
             ("requests.ephemeral-storage", false, false),
         ] {
             assert_eq!((counts_services(resource), counts_storage(resource)), (services, storage), "{resource}");
-        }
-    }
-
-    #[test]
-    fn the_resource_that_goes_over_decides_not_the_first_named() {
-        for (requested, used, limited, want) in [
-            ("requests.cpu=1", "requests.cpu=10", "requests.cpu=10", "cpu-quota-exceeded"),
-            ("pods=1,requests.cpu=100m", "pods=2,requests.cpu=200m", "pods=10,requests.cpu=250m", "cpu-quota-exceeded"),
-            ("pods=1", "pods=3", "pods=3", "pod-quota-exceeded"),
-            ("limits.memory=1Gi", "limits.memory=7Gi", "limits.memory=7Gi", "memory-quota-exceeded"),
-            ("requests.storage=2Gi", "requests.storage=0", "requests.storage=1Gi", "storage-quota-exceeded"),
-        ] {
-            assert_eq!(of_resources(&exceeded(requested, used, limited)), want, "{requested}");
         }
     }
 }

@@ -203,7 +203,7 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
             format!("revision of {} from {} ({}) fails: {}", p.workload, at.clock(), fields.join(", "), s.says),
         )
         .explaining([s.object.clone()])
-        .counting_from(s.counts_from)
+        .counting_from(s.counts_from.max(view.may_start_until(p)))
         .via("template-rollout")
         .supported(1 + u32::from(old_serves) + u32::from(diff.iter().any(|c| c.field.ends_with("image"))))
         .changed(diff.clone())

@@ -20,7 +20,7 @@ manual! {
     /// backend does not exist or has no such port, or is another than its path names; and either requests of that path
     /// fail, or a Service that the path names by the table's own convention is left without any route.
     /// Supports: an alert on failed requests names the path or that Service; the table was changed.
-    /// Refuted by: the Service that the path names has another route.
+    /// Refuted by: the backend is there with its port, and the Service that the path names has another route.
     /// Do: correct the route.
     "route-backend-wrong": Recorded [Alert, LogErrors];
 }
@@ -49,17 +49,21 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             let target = ObjectRef::new("Service", key.ns(), b);
             let exists = services.contains(&b.as_str());
             let lacks_port = exists && !has_port(view, &target, r);
-            // The Service that the path names, if no route of the table leads there.
-            let meant = (convention && !fits(r, b))
+            // The Service that the path names. What another route leads to is not left without one.
+            let named = (convention && !fits(r, b))
                 .then(|| services.iter().filter(|s| named_by(r, s)).min_by_key(|s| (s.len(), **s)))
-                .flatten()
-                .filter(|s| !reached.contains(**s))
-                .map(|s| ObjectRef::new("Service", key.ns(), s));
+                .flatten();
+            let routed = named.is_some_and(|s| reached.contains(*s));
+            let meant = named.filter(|_| !routed).map(|s| ObjectRef::new("Service", key.ns(), s));
             let suffering = suffering(view, symptoms, r, meant.as_ref());
-            if !((!exists || lacks_port) && !suffering.is_empty() || meant.is_some()) {
+            let leads_nowhere = (!exists || lacks_port) && !suffering.is_empty();
+            if !leads_nowhere && named.is_none() {
                 continue;
             }
-            out.push(hypothesis(view, key, r, &target, exists, meant.as_ref(), &suffering));
+            out.push(
+                hypothesis(view, key, r, &target, exists, meant.as_ref(), &suffering)
+                    .unless("another route leads to the Service that the path names", !leads_nowhere && routed),
+            );
         }
     }
 }
@@ -99,14 +103,12 @@ fn hypothesis(
     .doubted(u32::from(suffering.is_empty()))
     .with([view.state(key, changed_at.or(made), format!("{}: {} -> {}{port}", r.place, r.path, target.name))])
     .with(suffering.iter().take(4).map(|s| view.state(&s.object, Some(s.since), s.says.clone())))
-    .unless("another route leads to the Service that the path names", false)
     .changed(changes)
     .next(kubectl("describe", key))
 }
 
-/// The Service name that a route's host means in the table's namespace, with the variable's value where a reader of the
-/// table sets it.
-fn backend(view: &View, table: &ObjectRef, r: &Route) -> Option<String> {
+/// The Service that a route's host means, there or not, with the variable's value where a reader of the table sets it.
+pub(super) fn target(view: &View, table: &ObjectRef, r: &Route) -> Option<ObjectRef> {
     let set = r.variable.as_ref().and_then(|name| {
         let readers = view.world.into(table, Relation::Mounts);
         let pods = readers.iter().filter_map(|e| view.pods.get(&e.key));
@@ -116,8 +118,17 @@ fn backend(view: &View, table: &ObjectRef, r: &Route) -> Option<String> {
             .map(|v| v.value.clone())
     });
     let host = set.filter(|v| !v.is_empty()).unwrap_or_else(|| r.host.clone());
-    let (name, space) = endpoints::service_name(table.ns(), &host)?;
-    (space == table.ns() && name.chars().any(|c| c.is_ascii_alphabetic()) && name != "localhost").then_some(name)
+    // An address, or the name of one pod of a set.
+    endpoints::resolve(view, table.ns(), &host).filter(|o| o.kind == "Service").or_else(|| {
+        let (name, space) = endpoints::service_name(table.ns(), &host)?;
+        let named = name.chars().any(|c| c.is_ascii_alphabetic()) && name != "localhost";
+        named.then(|| ObjectRef::new("Service", &space, &name))
+    })
+}
+
+/// The name of a route's Service in the table's own namespace.
+fn backend(view: &View, table: &ObjectRef, r: &Route) -> Option<String> {
+    target(view, table, r).filter(|o| o.ns() == table.ns()).map(|o| o.name)
 }
 
 fn has_port(view: &View, service: &ObjectRef, r: &Route) -> bool {

@@ -99,7 +99,8 @@ static HEAD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\d+/(\d+) n
 fn reasons(message: &str) -> Vec<Reason> {
     let Some(c) = HEAD.as_ref().and_then(|r| r.captures(message)) else { return Vec::new() };
     let all: i64 = c[1].parse().unwrap_or(0);
-    let body = c[2].split(" preemption:").next().unwrap_or("").trim_end_matches('.');
+    // A full stop ends the reasons; then come preemption and, since 1.34, what became of devices.
+    let body = c[2].split(". ").next().unwrap_or("").trim_end_matches('.');
     let mut out: Vec<Reason> = Vec::new();
     // Commas separate reasons, and stand inside `taint {a: b}` too.
     let mut depth = 0;
@@ -185,6 +186,10 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
             .counting_from(s.counts_from)
             .via(if id.starts_with("insufficient") { "capacity" } else { "placement" })
             .with([view.state(&s.object, Some(s.since), format!("PodScheduled=False: {}", condition.message))]);
+        if root.kind == "Node" {
+            // What runs there runs on.
+            h = h.explaining_only([s.object.clone(), p.workload.clone()]);
+        }
         if let Some(n) = note {
             h = h.with([view.noted(&s.object, n)]);
         }
@@ -429,6 +434,11 @@ mod tests {
                 Reason { nodes: 3, text: "Insufficient cpu".into() }
             ]
         );
+        // 1.34.
+        let said = reasons(
+            "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        );
+        assert_eq!(said, [Reason { nodes: 1, text: "node(s) were unschedulable".into() }]);
         assert_eq!(reasons("0/1 nodes are available: persistentvolumeclaim \"x\" not found.")[0].nodes, 1);
     }
 }

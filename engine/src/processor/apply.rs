@@ -46,8 +46,7 @@ impl EventProcessor {
                 let lines: Vec<String> = l.own_lines().map(str::to_owned).collect();
                 if !lines.is_empty() {
                     let logs = &mut self.state.world.touch(&key, at).history.logs;
-                    let classes = lines.iter().map(|l| crate::diagnosis::logs::class_of(l)).collect();
-                    logs.insert((l.container.to_string(), l.previous), LogTail { lines, classes, at });
+                    logs.insert((l.container.to_string(), l.previous), LogTail::new(lines, at));
                     self.state.dirty = true;
                 }
             }
@@ -321,10 +320,7 @@ impl EventProcessor {
         }
         let mut due = Vec::new();
         self.state.parked.retain(|_, list| {
-            let mut i = 0;
-            while i < list.len() {
-                if list[i].until <= now { due.push(list.remove(i).event) } else { i += 1 }
-            }
+            due.extend(list.extract_if(.., |p| p.until <= now).map(|p| p.event));
             !list.is_empty()
         });
         self.waiting = Waiting::of(&self.state.parked);

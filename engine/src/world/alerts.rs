@@ -141,7 +141,7 @@ impl Firing {
 }
 
 static SIGNALS: LazyLock<Vec<(Signal, Regex)>> = LazyLock::new(|| {
-    WORDS.iter().filter_map(|(s, w)| Regex::new(&format!("(?i)(?:{w})")).ok().map(|r| (*s, r))).collect()
+    WORDS.iter().filter_map(|(s, w)| Regex::new(&format!("(?i-u)(?:{w})")).ok().map(|r| (*s, r))).collect()
 });
 
 fn signal_of(words: &str) -> Signal {

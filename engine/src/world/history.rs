@@ -3,11 +3,14 @@
 //! Every list is bounded; what falls out is counted by whoever adds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use tapio_core::id::Id;
 use tapio_core::time::Time;
 use tapio_core::unified::{EventKind, Severity, UnifiedEvent};
+
+use crate::diagnosis::logs::{Class, class_of};
 
 /// Kubernetes Events kept per object.
 pub const MAX_NOTES: usize = 64;
@@ -99,10 +102,24 @@ pub struct Exit {
 pub struct LogTail {
     /// Oldest first.
     pub lines: Vec<String>,
-    /// Per line, what kind of error it is; none for a line that is none.
-    pub classes: Vec<Option<crate::diagnosis::logs::Class>>,
     /// When they were read.
     pub at: Time,
+    /// Made when it is first asked for: most logs belong to containers that nobody asks about.
+    #[serde(skip)]
+    classes: OnceLock<Vec<Option<Class>>>,
+}
+
+impl LogTail {
+    /// Lines, oldest first, and when they were read.
+    pub fn new(lines: Vec<String>, at: Time) -> Self {
+        LogTail { lines, at, classes: OnceLock::new() }
+    }
+
+    /// The lines that speak of an error, newest first, each with its class.
+    pub fn errors(&self) -> impl Iterator<Item = (&str, Class)> {
+        let classes = self.classes.get_or_init(|| self.lines.iter().map(|l| class_of(l)).collect());
+        self.lines.iter().zip(classes).rev().filter_map(|(text, class)| Some((text.as_str(), (*class)?)))
+    }
 }
 
 /// A service of a node, as the node's service manager says.

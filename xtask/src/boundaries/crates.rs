@@ -72,8 +72,8 @@ const ONLY: &[(&str, &[&str])] = &[
 
 /// All that the two pure crates may use, so that no clock, socket or runtime comes in by a side door.
 const PURE: &[(&str, &[&str])] = &[
-    ("core", &["blake3", "chrono", "serde", "serde_json", "serde_path_to_error", "thiserror"]),
-    ("engine", &["petgraph", "regex", "rmp-serde", "serde", "serde_json", "thiserror"]),
+    ("core", &["aho-corasick", "blake3", "chrono", "serde", "serde_json", "serde_path_to_error", "thiserror"]),
+    ("engine", &["aho-corasick", "petgraph", "regex", "regex-syntax", "rmp-serde", "serde", "serde_json", "thiserror"]),
 ];
 
 /// One dependency of one of our crates.

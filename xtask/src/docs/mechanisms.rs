@@ -29,10 +29,11 @@ pub(super) fn page() -> String {
             out += &section(s);
         }
     }
-    out +=
-        "\n## Not yet\n\nNo mechanism shows these ids. What is missing:\n\n| id | what is missing |\n| --- | --- |\n";
-    for (id, missing) in NOT_YET {
-        out += &format!("| `{id}` | {} |\n", cell(missing));
+    if !NOT_YET.is_empty() {
+        out += "\n## Not yet\n\nNo mechanism shows these ids. What is missing:\n\n| id | what is missing |\n| --- | --- |\n";
+        for (id, missing) in NOT_YET {
+            out += &format!("| `{id}` | {} |\n", cell(missing));
+        }
     }
     out
 }

@@ -8,6 +8,10 @@
 //! has one (a tail holds lines from long before). The API can answer `unable to retrieve container logs …` as if that
 //! were the log: no line of the container's.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 use crate::event::shape::{Text, shape};
 use crate::event::{EventDoc, Malformed, Normalised, Payload, about, fact, need, perhaps, read, shorten};
 use crate::object::ObjectRef;
@@ -66,75 +70,94 @@ pub fn is_no_log(line: &str) -> bool {
         || line.starts_with("failed to try resolving symlinks in path")
 }
 
+/// Words of errors.
+const WORDS: &[&str] = &[
+    "error",
+    "exception",
+    "fatal",
+    "panic",
+    "traceback",
+    "fail",
+    "refused",
+    "denied",
+    "cannot ",
+    "can't ",
+    "could not",
+    "unable to",
+    "no such",
+    "not found",
+    "segmentation fault",
+    "abort",
+    "invalid",
+    "timed out",
+    "i/o timeout",
+    "already in use",
+    "unauthorized",
+    "forbidden",
+    "out of memory",
+    "no space left",
+    "no route",
+    "unreachable",
+    "unknown host",
+    "oomkill",
+    "core dumped",
+    "missing required",
+];
+
+/// What takes them back.
+const HARMLESS: &[&str] = &[
+    "no error",
+    "0 error",
+    "error=nil",
+    "error=null",
+    "error: null",
+    "errors=0",
+    "0 failed",
+    "failed=0",
+    "failures=0",
+];
+
+/// Before a line's own level.
+const KEYS: &[&str] =
+    &["level=", "\"level\":", "\"severity\":", "severity=", "lvl=", "\"levelname\":", "\"loglevel\":"];
+
+/// All of them in one pass: every line of a log is asked. Built of constants; without it no line has words.
+static FOUND: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let all = WORDS.iter().chain(HARMLESS).chain(KEYS);
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).ascii_case_insensitive(true).build(all).ok()
+});
+
 /// Whether a line tells of an error: by its level where it has one, by its words otherwise.
 pub fn is_error_line(line: &str) -> bool {
-    let low = shorten(line, 2_000).to_ascii_lowercase();
-    level(line, &low).unwrap_or_else(|| {
-        const WORDS: &[&str] = &[
-            "error",
-            "exception",
-            "fatal",
-            "panic",
-            "traceback",
-            "fail",
-            "refused",
-            "denied",
-            "cannot ",
-            "can't ",
-            "could not",
-            "unable to",
-            "no such",
-            "not found",
-            "segmentation fault",
-            "abort",
-            "invalid",
-            "timed out",
-            "i/o timeout",
-            "already in use",
-            "unauthorized",
-            "forbidden",
-            "out of memory",
-            "no space left",
-            "no route",
-            "unreachable",
-            "unknown host",
-            "oomkill",
-            "core dumped",
-            "missing required",
-        ];
-        const HARMLESS: &[&str] = &[
-            "no error",
-            "0 error",
-            "error=nil",
-            "error=null",
-            "error: null",
-            "errors=0",
-            "0 failed",
-            "failed=0",
-            "failures=0",
-        ];
-        WORDS.iter().any(|w| low.contains(w)) && !HARMLESS.iter().any(|w| low.contains(w))
-    })
-}
-
-/// What a line's own level says; none if it has none.
-fn level(line: &str, low: &str) -> Option<bool> {
-    const BAD: &[&str] = &["error", "err", "fatal", "panic", "dpanic", "critical", "crit", "alert", "emerg", "severe"];
-    const FINE: &[&str] = &["info", "debug", "trace", "warn", "warning", "notice", "verbose", "information"];
-    let judge = |word: &str| match word {
-        w if BAD.contains(&w) => Some(true),
-        w if FINE.contains(&w) => Some(false),
-        _ => None,
-    };
-    for key in ["level=", "\"level\":", "\"severity\":", "severity=", "lvl=", "\"levelname\":", "\"loglevel\":"] {
-        if let Some(at) = low.find(key) {
-            let rest = low[at + key.len()..].trim_start_matches([' ', '"']);
-            let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-            if let Some(bad) = judge(word) {
-                return Some(bad);
+    let line = shorten(line, 2_000);
+    let (mut bad, mut harmless) = (false, false);
+    let mut keys: [Option<usize>; KEYS.len()] = [None; KEYS.len()];
+    for m in FOUND.iter().flat_map(|f| f.find_overlapping_iter(line)) {
+        match m.pattern().as_usize() {
+            i if i < WORDS.len() => bad = true,
+            i if i < WORDS.len() + HARMLESS.len() => harmless = true,
+            i => {
+                keys[i - WORDS.len() - HARMLESS.len()].get_or_insert(m.end());
             }
         }
     }
+    let by_key = keys.iter().flatten().find_map(|end| {
+        let rest = line[*end..].trim_start_matches([' ', '"']);
+        judge(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""))
+    });
+    by_key.or_else(|| level(line)).unwrap_or(bad && !harmless)
+}
+
+/// What a level says; none if it is none.
+fn judge(word: &str) -> Option<bool> {
+    const BAD: &[&str] = &["error", "err", "fatal", "panic", "dpanic", "critical", "crit", "alert", "emerg", "severe"];
+    const FINE: &[&str] = &["info", "debug", "trace", "warn", "warning", "notice", "verbose", "information"];
+    let is = |all: &[&str]| all.iter().any(|w| w.eq_ignore_ascii_case(word));
+    if is(BAD) { Some(true) } else { is(FINE).then_some(false) }
+}
+
+/// What a line's own level says where no key stands before it; none if it has none.
+fn level(line: &str) -> Option<bool> {
     // klog: E0721 12:00:00.000000
     let b = line.as_bytes();
     if b.len() > 5 && b[1..5].iter().all(u8::is_ascii_digit) && b[5] == b' ' {
@@ -148,7 +171,7 @@ fn level(line: &str, low: &str) -> Option<bool> {
     shorten(line, 60)
         .split(|c: char| !c.is_ascii_alphabetic())
         .filter(|w| w.len() > 2 && w.bytes().all(|b| b.is_ascii_uppercase()))
-        .find_map(|w| judge(&w.to_ascii_lowercase()))
+        .find_map(judge)
 }
 
 /// The time that a line carries, if it can be that of an observation made at `seen`.

@@ -55,7 +55,12 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
                 let says = format!("{name} has no node: {}", shorten(&c.message, 300));
                 // A place was made for it, and those who had it are still leaving.
                 let promised = !p.pod.status.nominated_node_name.is_empty();
-                add(Trouble::Unscheduled, None, says, since, if promised { hold::PROMISED } else { hold::UNSCHEDULED });
+                let hold = match promised {
+                    true => hold::PROMISED,
+                    false if of_cordons(view, &c.message) && within_budget(view, p) => hold::MAINTENANCE,
+                    false => hold::UNSCHEDULED,
+                };
+                add(Trouble::Unscheduled, None, says, since, hold);
             }
         } else if p.pod.condition("PodScheduled").is_none() && p.pod.status.phase != "Running" {
             let says = format!("{name} waits and no scheduler has looked at it");
@@ -92,6 +97,23 @@ pub(super) fn of_pod(view: &View, p: &PodFacts, out: &mut Vec<Symptom>) {
             counts_from: Time::MAX,
         });
     }
+}
+
+/// Whether the scheduler speaks of cordoned nodes. A cordon is a taint, too, which comes and goes a moment later.
+fn of_cordons(view: &View, message: &str) -> bool {
+    let cordoned = || {
+        let word = |c: &crate::world::history::Changed| c.change.field.contains("unschedulable") && view.age(c.at) < 60;
+        view.world.entries("Node").any(|e| {
+            e.live().and_then(|o| o.as_node()).is_some_and(|n| n.spec.unschedulable)
+                || e.history.changes.iter().any(word)
+        })
+    };
+    message.contains("were unschedulable") || message.contains("had untolerated taint") && cordoned()
+}
+
+/// Whether a budget says how many pods of this kind are needed, and as many are there.
+fn within_budget(view: &View, p: &PodFacts) -> bool {
+    view.budgets_over(p).any(|b| b.status.desired_healthy > 0 && b.status.current_healthy >= b.status.desired_healthy)
 }
 
 type Add<'a> = &'a mut dyn FnMut(Trouble, Option<&str>, String, Time, i64);
@@ -209,6 +231,10 @@ fn of_container(view: &View, p: &PodFacts, c: &ContainerFacts, add: Add) {
 
 fn of_readiness(view: &View, p: &PodFacts, add: Add) {
     let Some(since) = p.unready_since() else { return };
+    // Its own word that it is ready may have been lost.
+    if view.ready_since(p).is_some() {
+        return;
+    }
     let main: Vec<&ContainerFacts> = p.containers.iter().filter(|c| !c.init).collect();
     let all_run = !main.is_empty() && main.iter().all(|c| c.is_running());
     if !all_run {
@@ -237,8 +263,8 @@ fn of_readiness(view: &View, p: &PodFacts, add: Add) {
         .rfind(|n| n.message.starts_with("Readiness") || n.message.starts_with("Startup"))
         .filter(|n| n.last >= since.plus(-60 * SECOND));
     let text = failing.map(|n| format!(": {}", shorten(&n.message, 300))).unwrap_or_default();
-    let hold = if fresh { grace + hold::UNREADY } else { hold::UNREADY };
+    // A start takes as long as the first tries of its probe, or as that of the others.
+    let hold = if fresh { grace.max(view.slowest_start(p)) + hold::UNREADY } else { hold::UNREADY };
     let who = unready.map_or_else(|| p.key().to_string(), |c| format!("container {} of {}", c.name(), p.key()));
     add(Trouble::Unready, unready.map(|c| c.name()), format!("{who} runs and is not ready{text}"), since, hold);
-    let _ = view;
 }

@@ -7,7 +7,6 @@ use tapio_core::ontology::Relation;
 
 use super::state::{Runner, State};
 use crate::diagnosis::endpoints::{addresses, mentioned, resolve};
-use crate::diagnosis::logs;
 use crate::world::uses::uses;
 
 /// A workload, the Service that it calls, and the port where one is named.
@@ -39,9 +38,8 @@ pub(super) fn known(state: &State, other: &State) -> BTreeMap<Call, String> {
         }
     }
     for p in state.view.pods.values().filter(|p| !p.pod.is_finished()) {
-        let errors = |l: &&String| logs::is_error(l);
-        let lines = p.history().logs.values().flat_map(|t| t.lines.iter().rev().filter(errors).take(LINES));
-        for e in lines.flat_map(|l| mentioned(l)) {
+        let lines = p.history().logs.values().flat_map(|t| t.errors().take(LINES));
+        for e in lines.flat_map(|(l, _)| mentioned(l)) {
             let found = resolve(&state.view, p.key().ns(), &e.host).filter(|o| o.kind == "Service");
             let Some(service) = found else { continue };
             let known = is_known(&out, &p.workload, &service);
