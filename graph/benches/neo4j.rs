@@ -32,8 +32,8 @@ use load::Load;
 const CONNECTIONS: usize = 4;
 /// Rows of a statement of the bare loop.
 const BARE: [usize; 3] = [250, 1_000, 2_000];
-/// Changes of a batch of the store, two an event; the last one is what `tapio replay` gives it.
-const STORE: [usize; 3] = [1_000, 4_000, 8_000];
+/// Changes of a batch of the store, two an event; the last one is what `tapio replay` gives it when it catches up.
+const STORE: [usize; 3] = [2_000, 8_000, 32_000];
 
 struct Server {
     address: Address,

@@ -13,6 +13,7 @@
 
 mod address;
 mod certificate;
+mod columns;
 mod fault;
 mod fuse;
 mod pages;
@@ -26,8 +27,8 @@ mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use neo4rs::ConfigBuilder;
@@ -258,20 +259,35 @@ impl Inner {
     async fn apply(self: Arc<Self>, changes: Vec<GraphChange>) -> Result<(), Fault> {
         let _alone = self.writing.lock().await;
         for phase in shard::plan(fold(changes), self.lanes) {
-            let mut jobs = JoinSet::new();
-            for job in phase {
-                let inner = Arc::clone(&self);
-                jobs.spawn(async move { inner.patient(|| write::job(&inner.writers, &job, inner.times)).await });
+            let writers = self.lanes.min(phase.len());
+            let jobs = Arc::new(std::sync::Mutex::new(phase));
+            let mut tasks = JoinSet::new();
+            for _ in 0..writers {
+                let (inner, jobs) = (Arc::clone(&self), Arc::clone(&jobs));
+                tasks.spawn(async move { inner.work(&jobs).await });
             }
             // All are waited for, so that nothing is under way when the batch is answered.
             let mut ended = Ok(());
-            while let Some(done) = jobs.join_next().await {
+            while let Some(done) = tasks.join_next().await {
                 let done = done.unwrap_or_else(|_| Err(Fault::Other("the driver panicked".to_owned())));
                 ended = ended.and(done);
             }
             ended?;
         }
         Ok(())
+    }
+
+    /// Does what waits, one after the other, until nothing is left or something has failed for good.
+    async fn work(&self, jobs: &std::sync::Mutex<Vec<shard::Job>>) -> Result<(), Fault> {
+        let waiting = || jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(job) = waiting().pop() else { return Ok(()) };
+            let done = self.patient(|| write::job(&self.writers, &job, self.times)).await;
+            if done.is_err() {
+                waiting().clear();
+                return done;
+            }
+        }
     }
 
     async fn retain(self: Arc<Self>, before: Time) -> Result<u64, Fault> {

@@ -96,12 +96,34 @@ pub fn merge_nodes(label: Label, also: &[String]) -> String {
     format!("UNWIND $rows AS r MERGE (n:{label} {{{k}: r.key}}) SET n += r.props{set}")
 }
 
-/// Writes nodes, new or not, each with a relation to a node that exists: `$rows` of `{key, props, to}`.
+/// Writes nodes, new or not, that have the same properties: `$rows` of `[key, value…]`, null where a property goes.
+///
+/// A Neo4j sets properties that stand in the statement faster than those of a map, and gets fewer bytes.
+pub fn merge_alike(label: Label, also: &[String], names: &[&str]) -> String {
+    merge_columns(label, also, names, 1)
+}
+
+/// Writes nodes, new or not, each with a relation to another node, new or not: `$rows` of `{key, props, to}`.
 ///
 /// Neo4j takes an event with the object that it affects in three quarters of the time that two statements need.
 pub fn merge_linked(label: Label, also: &[String], relation: Relation, to: Label) -> String {
     let tk = to.key_property();
-    format!("{} WITH n, r MATCH (b:{to} {{{tk}: r.to}}) MERGE (n)-[:{relation}]->(b)", merge_nodes(label, also))
+    format!("{} WITH n, r MERGE (b:{to} {{{tk}: r.to}}) MERGE (n)-[:{relation}]->(b)", merge_nodes(label, also))
+}
+
+/// The same for nodes that have the same properties: `$rows` of `[key, to, value…]`.
+pub fn merge_alike_linked(label: Label, also: &[String], names: &[&str], relation: Relation, to: Label) -> String {
+    let (nodes, tk) = (merge_columns(label, also, names, 2), to.key_property());
+    format!("{nodes} WITH n, r MERGE (b:{to} {{{tk}: r[1]}}) MERGE (n)-[:{relation}]->(b)")
+}
+
+fn merge_columns(label: Label, also: &[String], names: &[&str], first: usize) -> String {
+    let k = label.key_property();
+    let props: Vec<String> = names.iter().zip(first..).map(|(p, at)| format!("n.`{p}` = r[{at}]")).collect();
+    let labels = also.iter().map(|a| format!("n:`{a}`"));
+    let set: Vec<String> = props.into_iter().chain(labels).collect();
+    let set = if set.is_empty() { String::new() } else { format!(" SET {}", set.join(", ")) };
+    format!("UNWIND $rows AS r MERGE (n:{label} {{{k}: r[0]}}){set}")
 }
 
 /// Writes nodes that are known to be new: `$rows` of `{key, <name>…}`, absent names stay unset.
@@ -280,6 +302,8 @@ pub fn catalog() -> Vec<Statement> {
     }
     for &label in Label::ALL {
         add(format!("write.nodes.{label}"), merge_nodes(label, &[]), "write nodes of a batch");
+        let alike = merge_alike(label, &[], &["name"]);
+        add(format!("write.alike.{label}"), alike, "write many nodes with the same properties, on Neo4j");
         add(format!("write.existing.{label}"), existing(label), "tell new nodes of a batch from known ones");
         add(format!("write.create.{label}"), create_nodes(label, &[], &["name"]), "write nodes known to be new");
         add(format!("write.rename.{label}"), rename(label), "give a node its real key");
@@ -292,6 +316,8 @@ pub fn catalog() -> Vec<Statement> {
     }
     let affecting = merge_linked(Label::Event, &[], Relation::Affects, Label::Pod);
     add("write.affecting".to_owned(), affecting, "write events of a batch with what they affect, on Neo4j");
+    let affecting = merge_alike_linked(Label::Event, &[], &["type"], Relation::Affects, Label::Pod);
+    add("write.alike_affecting".to_owned(), affecting, "the same for many events with the same properties");
     for &relation in Relation::ALL {
         add(format!("write.link.{relation}"), link(Label::Event, relation, Label::Pod), "write relations of a batch");
         let bare = link_bare(Label::Event, relation, Label::Pod);

@@ -3,9 +3,10 @@
 //! Most of a batch are events, and each affects one object. Written as a node and then as a relation, the server looks
 //! the event up twice and gets twice the messages. Only relations without properties go this way, one an event; all
 //! else is written as the steps say. Order: nodes, removals, fused events, relations. So both ends of everything exist
-//! when it is written, and a relation that is removed and made again stands in the end.
+//! when it is written, and a relation that is removed and made again stands in the end. An object of which the batch
+//! says no more than that it is affected comes into being with its event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tapio_core::ontology::{Label, Relation};
 
@@ -34,6 +35,7 @@ pub(super) fn pieces(job: &[Step]) -> Vec<Piece<'_>> {
     if objects.is_empty() {
         return plain();
     }
+    let made: HashSet<(Label, &str)> = objects.values().copied().collect();
     let (mut out, mut fused) = (Vec::new(), Vec::new());
     for step in job {
         match step {
@@ -51,7 +53,14 @@ pub(super) fn pieces(job: &[Step]) -> Vec<Piece<'_>> {
                 }
                 fused.extend(affecting.into_iter().map(|(to, rows)| Piece::Affecting { also, to, rows }));
             }
-            Step::Nodes { .. } | Step::Unlink { .. } => out.push(Piece::Step(step)),
+            Step::Nodes { label, also, rows } => {
+                let comes = |r: &&NodeRow| also.is_empty() && r.props.is_empty() && made.contains(&(*label, &r.key));
+                let rows: Vec<&NodeRow> = rows.iter().filter(|r| !comes(r)).collect();
+                if !rows.is_empty() {
+                    out.push(Piece::Nodes { label: *label, also, rows });
+                }
+            }
+            Step::Unlink { .. } => out.push(Piece::Step(step)),
             Step::Link { .. } | Step::Rekey { .. } => {}
         }
     }
@@ -135,18 +144,11 @@ mod tests {
             edge("c", affects, pod("p"), vec![("why", "x".into())]),
             edge("a", Relation::Triggered, node(Label::Event, "b"), vec![]),
         ];
-        let want = [
-            "Pod 2",
-            "Node 1",
-            "Event alone 1",
-            "affecting Pod 1",
-            "affecting Node 1",
-            "AFFECTS left 2",
-            "TRIGGERED 1",
-        ];
+        let want =
+            ["Pod alone 1", "Event alone 1", "affecting Pod 1", "affecting Node 1", "AFFECTS left 2", "TRIGGERED 1"];
         let mut got = told(batch);
         let fused = got.iter().position(|p| p.starts_with("affecting")).unwrap();
-        assert!(got[fused..].iter().all(|p| !p.contains("alone") && !p.starts_with("Pod")), "{got:?}");
+        assert!(got[fused..].iter().all(|p| !p.contains("alone")), "{got:?}");
         got.sort_unstable();
         let mut want = want.map(str::to_owned);
         want.sort_unstable();
@@ -170,6 +172,6 @@ mod tests {
             relation: Relation::Affects,
             to: node(Label::Pod, "p"),
         };
-        assert_eq!(told(vec![gone, affects("a", "p")]), ["Pod 1", "no AFFECTS 1", "affecting Pod 1"]);
+        assert_eq!(told(vec![gone, affects("a", "p")]), ["no AFFECTS 1", "affecting Pod 1"]);
     }
 }

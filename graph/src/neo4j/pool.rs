@@ -134,6 +134,6 @@ mod tests {
         while backoff.wait().await {
             times += 1;
         }
-        assert!((1..=10).contains(&times) && begun.elapsed() < Duration::from_millis(200), "{times}");
+        assert!((1..=10).contains(&times) && begun.elapsed() < Duration::from_secs(10), "{times}");
     }
 }

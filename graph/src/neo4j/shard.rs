@@ -21,7 +21,11 @@ pub(super) type Job = Vec<Step>;
 /// Rows below which a batch is not cut.
 pub(super) const WHOLE: usize = 200;
 
-/// Cuts a batch into phases, run one after the other; the jobs of a phase run side by side, at most `lanes` of them.
+/// Rows of a transaction of a large batch, about: what the server holds in its heap, and locks, stays small.
+const MOST: usize = 4_000;
+
+/// Cuts a batch into phases, run one after the other; the jobs of a phase run side by side, and at least `lanes` of
+/// them where they are worth it.
 pub(super) fn plan(steps: Vec<Step>, lanes: usize) -> Vec<Vec<Job>> {
     if steps.is_empty() {
         return Vec::new();
@@ -45,8 +49,9 @@ pub(super) fn plan(steps: Vec<Step>, lanes: usize) -> Vec<Vec<Job>> {
 }
 
 fn phase(steps: Job, alone: bool, lanes: usize) -> Vec<Job> {
-    let lanes = lanes.min(steps.iter().map(rows).sum::<usize>().div_ceil(WHOLE));
-    if alone || lanes < 2 { vec![steps] } else { spread(steps, lanes) }
+    let rows = steps.iter().map(rows).sum::<usize>();
+    let jobs = lanes.min(rows.div_ceil(WHOLE)).max(rows.div_ceil(MOST));
+    if alone || jobs < 2 { vec![steps] } else { spread(steps, jobs) }
 }
 
 fn rows(step: &Step) -> usize {

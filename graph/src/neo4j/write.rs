@@ -14,6 +14,7 @@ use neo4rs::{BoltList, BoltMap, BoltNode, BoltString, BoltType, Query, Txn};
 use tapio_core::change::{NodeRef, Prop};
 use tapio_core::ontology::{Label, Relation};
 
+use super::columns::{Alike, alike};
 use super::fault::Fault;
 use super::fuse::{Piece, pieces};
 use super::pool::{Lease, Pool};
@@ -112,19 +113,34 @@ async fn apply_all(tx: &mut Txn, job: &Job) -> Result<(), Fault> {
 }
 
 async fn nodes(tx: &mut Txn, label: Label, also: &[String], rows: &[impl Borrow<NodeRow>]) -> Result<(), Fault> {
-    let row = |r: &NodeRow| map([("key", key(&r.key)), ("props", BoltType::Map(props(Some(label), &r.props)))]);
-    let size = |r: &NodeRow| r.key.len() + size_of_props(&r.props) + 24;
-    let statement = statements::merge_nodes(label, also);
-    batches(tx, &statement, rows, |r| size(r.borrow()), |r| row(r.borrow())).await
+    let rows: Vec<&NodeRow> = rows.iter().map(Borrow::borrow).collect();
+    let (found, rest) = alike(&rows, |r| r);
+    for Alike { names, rows } in found {
+        let row = |r: &&NodeRow| list(std::iter::once(key(&r.key)).chain(values(label, &r.props)).collect());
+        let size = |r: &&NodeRow| r.key.len() + size_of_values(&r.props) + 8;
+        batches(tx, &statements::merge_alike(label, also, &names), &rows, size, row).await?;
+    }
+    let row = |r: &&NodeRow| map([("key", key(&r.key)), ("props", BoltType::Map(props(Some(label), &r.props)))]);
+    let size = |r: &&NodeRow| r.key.len() + size_of_props(&r.props) + 24;
+    batches(tx, &statements::merge_nodes(label, also), &rest, size, row).await
 }
 
 async fn affecting(tx: &mut Txn, also: &[String], to: Label, rows: &[(&NodeRow, &str)]) -> Result<(), Fault> {
+    let (found, rest) = alike(rows, |(r, _)| r);
+    for Alike { names, rows } in found {
+        let row = |(r, object): &(&NodeRow, &str)| {
+            list([key(&r.key), key(object)].into_iter().chain(values(Label::Event, &r.props)).collect())
+        };
+        let size = |(r, object): &(&NodeRow, &str)| r.key.len() + object.len() + size_of_values(&r.props) + 12;
+        let statement = statements::merge_alike_linked(Label::Event, also, &names, Relation::Affects, to);
+        batches(tx, &statement, &rows, size, row).await?;
+    }
     let row = |(r, object): &(&NodeRow, &str)| {
         let props = BoltType::Map(props(Some(Label::Event), &r.props));
         map([("key", key(&r.key)), ("to", key(object)), ("props", props)])
     };
     let size = |(r, object): &(&NodeRow, &str)| r.key.len() + object.len() + size_of_props(&r.props) + 32;
-    batches(tx, &statements::merge_linked(Label::Event, also, Relation::Affects, to), rows, size, row).await
+    batches(tx, &statements::merge_linked(Label::Event, also, Relation::Affects, to), &rest, size, row).await
 }
 
 async fn links(
@@ -182,6 +198,10 @@ pub(super) fn query<const N: usize>(statement: &str, params: [(&str, BoltType); 
 }
 
 fn size_of_props(props: &PropMap) -> usize {
+    props.keys().map(|name| name.len() + 1).sum::<usize>() + size_of_values(props)
+}
+
+fn size_of_values(props: &PropMap) -> usize {
     let of = |p: &Prop| match p {
         Prop::Null | Prop::Bool(_) => 1,
         Prop::Int(_) | Prop::Float(_) => 9,
@@ -189,19 +209,27 @@ fn size_of_props(props: &PropMap) -> usize {
         Prop::Text(s) => s.len() + 3,
         Prop::List(items) => items.iter().map(|i| i.len() + 3).sum::<usize>() + 3,
     };
-    props.iter().map(|(name, value)| name.len() + 1 + of(value)).sum()
+    props.values().map(of).sum()
 }
 
 fn props(label: Option<Label>, props: &PropMap) -> BoltMap {
     let mut out = BoltMap::with_capacity(props.len());
-    for (name, value) in props {
-        let value = match (label, value) {
-            (Some(l), Prop::Text(s)) if s.len() > INDEXED && statements::is_indexed(l.as_str(), name) => indexable(s),
-            (_, value) => stored(value),
-        };
-        out.put(BoltString::from(*name), value);
+    for (name, prop) in props {
+        out.put(BoltString::from(*name), value(label, name, prop));
     }
     out
+}
+
+/// The values alone, in the order of their names.
+fn values(label: Label, props: &PropMap) -> impl Iterator<Item = BoltType> {
+    props.iter().map(move |(name, prop)| value(Some(label), name, prop))
+}
+
+fn value(label: Option<Label>, name: &str, prop: &Prop) -> BoltType {
+    match (label, prop) {
+        (Some(l), Prop::Text(s)) if s.len() > INDEXED && statements::is_indexed(l.as_str(), name) => indexable(s),
+        (_, prop) => stored(prop),
+    }
 }
 
 fn key(key: &str) -> BoltType {

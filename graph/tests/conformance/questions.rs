@@ -274,7 +274,7 @@ fn time(store: &dyn GraphStore) {
         let since = Instant::now();
         let got = try_ask(store, typed, &[], limits);
         assert!(matches!(got, Err(StoreError::Limit(_))), "{got:?}");
-        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
     }
     assert_eq!(one(ask(store, "RETURN 1")), Cell::Int(1));
 }
