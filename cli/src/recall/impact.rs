@@ -136,9 +136,9 @@ fn reader(object: &ObjectRef, how: &str, effect: Effect) -> Reader {
 fn hits(graph: &dyn GraphStore, of: &Found, pattern: &str) -> Outcome<Vec<Hit>> {
     let label = of.label;
     let props = if pattern.contains("[r:") {
-        "r.`as` AS how, r.keys AS keys, r.optional AS optional"
+        "r.`as` AS how, r.keys AS keys, r.optional AS may_lack"
     } else {
-        "null AS how, null AS keys, null AS optional"
+        "null AS how, null AS keys, null AS may_lack"
     };
     let start = if pattern.starts_with("(p:") {
         "MATCH (o:Pod {uid: $key}) MATCH".to_owned()
@@ -155,7 +155,7 @@ fn hits(graph: &dyn GraphStore, of: &Found, pattern: &str) -> Outcome<Vec<Hit>> 
 fn in_namespace(graph: &dyn GraphStore, ns: &str) -> Outcome<Vec<Hit>> {
     let asked = format!(
         "MATCH (p:Pod) WHERE p.namespace = $ns AND {RUNS} OPTIONAL MATCH (w)-[:OWNS*1..3]->(p) WHERE {WORKLOADS} \
-         RETURN p AS pod, w AS workload, null AS how, null AS keys, null AS optional"
+         RETURN p AS pod, w AS workload, null AS how, null AS keys, null AS may_lack"
     );
     Ok(of_rows(ask(graph, &asked, [("ns", Cell::Text(ns.to_owned()))])?))
 }
@@ -241,7 +241,7 @@ fn behind(graph: &dyn GraphStore, of: &Found, hits: &[Hit], readers: Vec<Reader>
     let asked = format!(
         "UNWIND $names AS name MATCH (s:Service {{name: name}})<-[:CALLS]-(p:Pod) WHERE {RUNS} \
          OPTIONAL MATCH (w)-[:OWNS*1..3]->(p) WHERE {WORKLOADS} \
-         RETURN p AS pod, w AS workload, null AS how, null AS keys, null AS optional"
+         RETURN p AS pod, w AS workload, null AS how, null AS keys, null AS may_lack"
     );
     let callers = of_rows(ask(graph, &asked, [("names", names())])?);
     let mut callers: BTreeSet<ObjectRef> = callers.into_iter().map(|h| h.workload).collect();

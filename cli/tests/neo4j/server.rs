@@ -101,13 +101,20 @@ pub(crate) fn home() -> PathBuf {
     std::env::var_os(HOME).unwrap().into()
 }
 
+fn pid() -> String {
+    std::fs::read_to_string(home().join("pid")).unwrap().trim().to_owned()
+}
+
+/// Whether the server's process is there; a dead child that nobody has waited for has no command line.
+fn alive() -> bool {
+    !std::fs::read(format!("/proc/{}/cmdline", pid())).unwrap_or_default().is_empty()
+}
+
 /// Ends the server by a signal, and waits until it is gone.
 pub(crate) fn signal(signal: &str) {
-    let pid = std::fs::read_to_string(home().join("pid")).unwrap().trim().to_owned();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    assert!(Command::new("kill").args([signal, &pid()]).status().unwrap().success());
     let begun = Instant::now();
-    // A dead child that nobody has waited for has no command line.
-    while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty() {
+    while alive() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the server does not end");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -127,6 +134,8 @@ pub(crate) fn ready() {
         {
             return;
         }
+        let log = || std::fs::read_to_string(home().join("log")).unwrap_or_default();
+        assert!(alive(), "the server ended: {}", log().lines().rev().take(8).collect::<Vec<_>>().join("\n"));
         assert!(begun.elapsed() < Duration::from_secs(180), "the server does not answer");
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -155,9 +164,13 @@ impl Settings {
         let file = home().join("conf/neo4j.conf");
         let before = std::fs::read_to_string(&file).unwrap();
         signal("-TERM");
-        std::fs::write(&file, format!("{before}{lines}")).unwrap();
-        start();
         let settings = Settings { before, mounted };
+        // None may stand twice.
+        let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+        let other = |line: &&str| !lines.lines().any(|l| name(l) == name(line));
+        let kept: String = settings.before.lines().filter(other).flat_map(|l| [l, "\n"]).collect();
+        std::fs::write(&file, kept + lines).unwrap();
+        start();
         ready();
         settings
     }
@@ -165,7 +178,10 @@ impl Settings {
 
 impl Drop for Settings {
     fn drop(&mut self) {
-        signal("-KILL");
+        // After a failure it may not be there.
+        if alive() {
+            signal("-KILL");
+        }
         std::fs::write(home().join("conf/neo4j.conf"), &self.before).unwrap();
         if let Some(place) = &self.mounted {
             assert!(Command::new("umount").arg(place).status().unwrap().success());

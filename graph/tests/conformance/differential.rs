@@ -124,7 +124,10 @@ fn question(dice: &mut Dice) -> (String, bool) {
             (format!("{text} WITH {key} AS k LIMIT 500 UNWIND {list} AS x RETURN x, count(k) AS n"), false)
         }
         8 => {
-            let when = pick(dice, OF_EVENTS, OF_PODS);
+            // Patterns only stand in WHERE there.
+            let plain =
+                |all: &[&'static str]| -> Vec<&str> { all.iter().copied().filter(|w| !w.contains("-[")).collect() };
+            let when = pick(dice, &plain(OF_EVENTS), &plain(OF_PODS));
             (format!("{text} RETURN CASE WHEN {when} THEN 'yes' ELSE 'no' END AS w, count(*) AS n"), false)
         }
         9 => {
@@ -156,7 +159,7 @@ fn question(dice: &mut Dice) -> (String, bool) {
                     "reverse(@.name)",
                     "toString(@.ready)",
                     "trim(' ' + @.name)",
-                    "@.name =~ 'web-[0-9]'",
+                    "@.name CONTAINS 'web-'",
                     "size(split(@.name, '-'))",
                 ],
             );
@@ -164,7 +167,7 @@ fn question(dice: &mut Dice) -> (String, bool) {
         }
         11 => (
             format!(
-                "{text} WITH {key} AS k ORDER BY k LIMIT 20 RETURN collect(k) AS keys, size(collect(DISTINCT left(k, 2))) AS starts"
+                "{text} WITH {key} AS k ORDER BY k LIMIT 20 RETURN collect(k) AS found, size(collect(DISTINCT left(k, 2))) AS heads"
             ),
             true,
         ),

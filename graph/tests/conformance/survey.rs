@@ -117,6 +117,7 @@ const AREAS: &[Area] = &[
         ("numbers of two types", "RETURN 1 = 1.0 AS a, 1 < 1.5 AS b, 2 > 1.9 AS c"),
         ("comparing text and number", "RETURN 'a' = 1 AS a, 'a' < 1 AS b"),
         ("`CASE WHEN`", "MATCH (p:Pod) WHERE p.uid < 'p13' RETURN p.uid, CASE WHEN p.ready THEN 'up' ELSE 'down' END AS state"),
+        ("a pattern in `CASE`", "MATCH (n:Node) RETURN n.uid, CASE WHEN EXISTS { (n)<-[:RUNS_ON]-() } THEN 1 ELSE 0 END AS used"),
         ("a column called like a word of the language", "MATCH (p:Pod) RETURN collect(p.uid) AS all"),
         ("`CASE x WHEN`", "UNWIND [1, 2, 3] AS x RETURN CASE x WHEN 1 THEN 'one' WHEN 2 THEN 'two' END AS w"),
         ("`CASE x WHEN a, b`", "UNWIND [1, 2, 3] AS x RETURN CASE x WHEN 1, 2 THEN 'few' ELSE 'many' END AS w"),
