@@ -26,6 +26,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         bail!(why);
     }
     let statement = statement(&std::fs::read_to_string(root.join(PAGE))?)?;
+    // Of the whole workspace, as the lane of all tests builds it.
+    crate::process::run_cargo(root, &["build", "--workspace", "--locked", "--bin", "tapio"], &[])?;
     let server = neo4j::start(root, &neo4j::VERSIONS[0], "512m")?;
     let folder = std::env::temp_dir().join(format!("tapio-picture-{}", std::process::id()));
     let drawn = rows(root, &server, &folder, &statement).and_then(|rows| draw::svg(&rows));
@@ -60,9 +62,9 @@ fn ask(root: &Path, server: &neo4j::Server, cypher: &str, more: &[&str]) -> Resu
 
 /// Runs this workspace's own binary.
 fn tapio(root: &Path, server: &neo4j::Server, args: &[&str]) -> Result<String> {
-    let mut command = Command::new(crate::process::cargo());
-    command.args(["run", "-q", "--locked", "-p", "tapio", "--"]).args(args).current_dir(root).envs(server.env());
-    let out = command.output().context("cannot start cargo")?;
+    let program = crate::process::target(root).join("debug/tapio");
+    let out = Command::new(&program).args(args).current_dir(root).envs(server.env()).output();
+    let out = out.with_context(|| format!("cannot start {}", program.display()))?;
     if !out.status.success() {
         bail!("tapio {} ended with {}:\n{}", args[0], out.status, String::from_utf8_lossy(&out.stderr));
     }
