@@ -118,6 +118,21 @@ pub(crate) struct From {
     pub(crate) from: Vec<PathBuf>,
 }
 
+/// Where the data of a question comes from, for questions that a graph alone can answer.
+#[derive(Args, Clone, Debug)]
+#[group(id = "where", required = true, multiple = false)]
+pub(crate) struct Anywhere {
+    /// Folder made by `replay --data-dir`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Dumps or recordings, analysed on the spot; `-` for standard input
+    #[arg(long, value_name = "INPUT", num_args = 1..)]
+    pub(crate) from: Vec<PathBuf>,
+    /// A Neo4j that a replay filled: bolt://HOST:7687, bolt+s:// for TLS, ?database=NAME behind it
+    #[arg(long, value_name = "URL", value_parser = crate::wire::address)]
+    pub(crate) graph: Option<tapio_graph::neo4j::Address>,
+}
+
 /// An object as kubectl takes it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {

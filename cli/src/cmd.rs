@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod dead_letters;
 mod demo;
+mod graph;
 mod impact;
 mod incident;
 mod incidents;
@@ -82,6 +83,9 @@ enum Command {
     /// Read-only Cypher on the graph
     #[command(after_help = query::EXAMPLES)]
     Query(query::Args),
+    /// The graph as a whole: what it holds, what is wrong in it, exports, backups
+    #[command(after_help = graph::EXAMPLES)]
+    Graph(graph::Args),
     /// Input that could not be used
     #[command(after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Args),
@@ -185,6 +189,7 @@ pub(crate) fn run() -> Outcome {
         Command::Incidents(a) => incidents::run(&session, &a),
         Command::Incident(a) => incident::run(&session, &a),
         Command::Query(a) => query::run(&session, &a),
+        Command::Graph(a) => graph::run(&session, &a),
         Command::DeadLetters(a) => dead_letters::run(&session, &a),
         Command::Patterns(a) => patterns::run(&session, &a),
         Command::Mechanisms(a) => mechanisms::run(&session, &a),

@@ -51,11 +51,15 @@ pub(crate) struct Config {
 pub(crate) struct GraphSettings {
     /// Queries that run at the same time.
     pub(crate) readers: usize,
+    /// Connections to a Neo4j that write side by side.
+    pub(crate) neo4j_connections: usize,
+    /// Seconds for which a batch is tried again while a Neo4j is busy or away.
+    pub(crate) neo4j_patience_secs: u64,
 }
 
 impl Default for GraphSettings {
     fn default() -> Self {
-        GraphSettings { readers: EmbeddedConfig::default().readers }
+        GraphSettings { readers: EmbeddedConfig::default().readers, neo4j_connections: 4, neo4j_patience_secs: 60 }
     }
 }
 
@@ -167,6 +171,7 @@ impl Config {
             ("engine.max_buffered", self.engine.max_buffered),
             ("engine.max_objects", self.engine.max_objects),
             ("graph.readers", self.graph.readers),
+            ("graph.neo4j_connections", self.graph.neo4j_connections),
             ("query.max_rows", self.query.max_rows),
         ];
         match least.into_iter().find(|(_, n)| *n == 0) {

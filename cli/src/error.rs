@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use tapio_collectors::ReadError;
 use tapio_core::ports::{LogError, StoreError};
+use tapio_graph::transfer::TransferError;
 
 use crate::output::text::clean;
 
@@ -35,6 +36,27 @@ impl Failure {
     /// Bad input.
     pub(crate) fn input(text: impl Into<String>) -> Self {
         Failure::Input(text.into())
+    }
+}
+
+impl Failure {
+    /// The same with the name of the file that it is about.
+    pub(crate) fn about(self, file: &std::path::Path) -> Self {
+        match self {
+            Failure::Input(text) => Failure::Input(format!("{}: {text}", file.display())),
+            other => other,
+        }
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(e: TransferError) -> Self {
+        match e {
+            TransferError::Store(e) => e.into(),
+            TransferError::Write { error, .. } if error.kind() == std::io::ErrorKind::BrokenPipe => Failure::Closed,
+            TransferError::Write { .. } => Failure::Unreachable(chain(&e)),
+            TransferError::Input { .. } | TransferError::Form(_) => Failure::Input(chain(&e)),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one binary: reads flags, files and environment, wires the parts together, and prints what they say.
 //!
-//! [`cmd`] is the table of commands, one file each; [`wire`] opens inputs, stores and engines; [`output`] lays out
+//! [`cmd`] is the table of commands, one file each; [`wire`] opens inputs, stores and engines;
+//! [`recall`] answers out of a graph alone; [`output`] lays out
 //! what people read; [`error`] decides the exit code.
 //!
 //! Architecture invariant: only this crate reads files of settings, flags and the environment, and only it starts a
@@ -11,6 +12,7 @@ mod cmd;
 mod config;
 mod error;
 mod output;
+mod recall;
 mod wire;
 
 use std::process::ExitCode;

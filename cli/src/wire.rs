@@ -11,6 +11,7 @@ mod letters;
 pub(crate) mod live;
 mod pipeline;
 mod progress;
+mod store;
 mod watch;
 
 use std::path::PathBuf;
@@ -18,7 +19,6 @@ use std::path::PathBuf;
 use tapio_collectors::{Item, Next, ReadOptions, Summary};
 use tapio_core::answer::Gap;
 use tapio_engine::{EngineConfig, EventProcessor, Outcome as EngineOutcome};
-use tapio_graph::EmbeddedGraph;
 
 use crate::args::{From as Where, Reading};
 use crate::cmd::Session;
@@ -27,7 +27,9 @@ pub(crate) use feed::Feed;
 pub(crate) use folder::{Folder, fingerprint, new_key};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
-pub(crate) use pipeline::{Pipeline, block_on, newest_of};
+pub(crate) use pipeline::{Pipeline, block_on, newest_of, progress_of};
+pub(crate) use progress::Counter;
+pub(crate) use store::{Graph, address, neo4j, newest, of_folder, oldest, server};
 pub(crate) use watch::Watch;
 
 /// Events that the engine takes at once.
@@ -118,7 +120,7 @@ pub(crate) struct Known {
     /// The engine at the end of what is known.
     pub(crate) engine: EventProcessor,
     /// The graph beside it, where there is a data folder.
-    pub(crate) graph: Option<EmbeddedGraph>,
+    pub(crate) graph: Option<Graph>,
     /// What an interrupted replay left open.
     pub(crate) gaps: Vec<Gap>,
 }

@@ -4,6 +4,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/graph.rs"]
+mod graph;
 #[path = "cli/manual.rs"]
 mod manual;
 #[path = "cli/own_rules.rs"]

@@ -7,7 +7,8 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::GraphChange;
+use crate::change::{GraphChange, NodeRef};
+use crate::ontology::Label;
 use crate::raw::{DeadLetter, RawEvent};
 use crate::time::Time;
 
@@ -303,6 +304,41 @@ pub struct GraphStats {
     pub relations: BTreeMap<String, u64>,
 }
 
+/// A node as it stands in a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredNode {
+    /// Which one.
+    pub node: NodeRef,
+    /// Its other labels, sorted.
+    pub also: Vec<String>,
+    /// Its properties without the key.
+    pub props: BTreeMap<String, Cell>,
+}
+
+/// A relation as it stands in a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRelation {
+    /// Start.
+    pub from: NodeRef,
+    /// Its type; on a server somebody else may have added one that is no word of the ontology.
+    pub relation: String,
+    /// End.
+    pub to: NodeRef,
+    /// Its properties.
+    pub props: BTreeMap<String, Cell>,
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreAbout {
+    /// Kind and version of the store, for people.
+    pub store: String,
+    /// Format of the graph.
+    pub format: i64,
+    /// Bytes on disk, where the store tells.
+    pub bytes: Option<u64>,
+}
+
 /// The durable, queryable projection: one writer, any number of readers.
 pub trait GraphStore: Send + Sync {
     /// Creates constraints and indexes; harmless when they are there.
@@ -318,6 +354,25 @@ pub trait GraphStore: Send + Sync {
     fn stats(&self) -> BoxFuture<'_, Result<GraphStats, StoreError>>;
     /// A hash over all nodes, relations and properties; equal graphs have equal hashes on every store.
     fn graph_hash(&self) -> BoxFuture<'_, Result<String, StoreError>>;
+    /// At most `most` nodes of a label in the order of their keys, behind the key `after`; fewer: there are no more.
+    fn nodes<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredNode>, StoreError>>;
+    /// The relations that start at nodes of a label with a key above `after` up to and with `last`.
+    fn relations<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        last: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRelation>, StoreError>>;
+    /// What is missing or unusable of constraints and indexes, and what else says that the graph is not whole; one
+    /// sentence each.
+    fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+    /// What the store says of itself.
+    fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>>;
     /// Writes a copy that can be opened like the original.
     fn backup<'a>(&'a self, to: &'a Path) -> BoxFuture<'a, Result<(), StoreError>>;
 }

@@ -10,7 +10,7 @@ mod timeline;
 pub mod whatif;
 mod why;
 
-pub use find::{Lookup, canonical, find, near};
+pub use find::{Lookup, canonical, find, named_kind, near};
 pub use impact::{Effect, Impact, Reader, impact};
 pub use timeline::{Item, Span, timeline};
 pub use why::{Claimed, claims, why, within};

@@ -10,6 +10,7 @@
 
 mod batch;
 mod folder;
+mod pages;
 mod reader;
 mod value;
 mod writer;
@@ -21,7 +22,10 @@ use std::time::{Duration, Instant};
 
 use marsdb::{CancellationToken, Database};
 use tapio_core::change::GraphChange;
-use tapio_core::ports::{BoxFuture, GraphStats, GraphStore, Query, Rows, StoreError};
+use tapio_core::ontology::Label;
+use tapio_core::ports::{
+    BoxFuture, GraphStats, GraphStore, Query, Rows, StoreAbout, StoreError, StoredNode, StoredRelation,
+};
 use tapio_core::time::Time;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -159,6 +163,41 @@ impl GraphStore for EmbeddedGraph {
 
     fn graph_hash(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         Box::pin(self.ask(Command::Hash))
+    }
+
+    fn nodes<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredNode>, StoreError>> {
+        let after = after.to_owned();
+        let page = move |db: &Database, dir: &Path| {
+            pages::nodes(db, label, &after, most).map_err(|e| folder::store_error(dir, e))
+        };
+        Box::pin(self.read(page))
+    }
+
+    fn relations<'a>(
+        &'a self,
+        label: Label,
+        after: &'a str,
+        last: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRelation>, StoreError>> {
+        let (after, last) = (after.to_owned(), last.to_owned());
+        let page = move |db: &Database, dir: &Path| {
+            pages::relations(db, label, &after, &last).map_err(|e| folder::store_error(dir, e))
+        };
+        Box::pin(self.read(page))
+    }
+
+    fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.ask(Command::SchemaFaults))
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>> {
+        let bytes = std::fs::metadata(self.dir.join(GRAPH_FILE)).map(|m| m.len()).ok();
+        Box::pin(std::future::ready(Ok(StoreAbout { store: "embedded".to_owned(), format: FORMAT, bytes })))
     }
 
     fn backup<'a>(&'a self, to: &'a Path) -> BoxFuture<'a, Result<(), StoreError>> {

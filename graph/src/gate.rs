@@ -48,6 +48,8 @@ pub struct Admitted {
     pub text: String,
     /// Column names as Neo4j gives them, where they are written down; one for each of the result's.
     pub columns: Option<Vec<String>>,
+    /// The names that Neo4j will give the same columns of the rewritten text.
+    pub sent: Option<Vec<String>>,
 }
 
 /// Lets a query through or refuses it.
@@ -83,7 +85,11 @@ pub fn admit(query: &Query, dialect: Dialect) -> Result<Admitted, StoreError> {
         window::narrow(&tokens(&text)?, &clock, &mut edits);
         text = edits.apply(&text);
     }
-    Ok(Admitted { text, columns })
+    let sent = match dialect {
+        Dialect::Neo4j => columns::columns(&text, &tokens(&text)?),
+        Dialect::Embedded => None,
+    };
+    Ok(Admitted { text, columns, sent })
 }
 
 /// The parameters that are left for the store once times are written out: for the embedded store, all others.

@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use tapio_core::ports::Cell;
+use tapio_core::change::NodeRef;
+use tapio_core::ports::{Cell, StoredNode, StoredRelation};
 
 /// Adds nodes and relations up.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,17 @@ impl GraphHash {
         self.relations += 1;
     }
 
+    /// Adds a node as a store gives it.
+    pub fn stored_node(&mut self, n: &StoredNode) {
+        let labels: Vec<String> = n.also.iter().cloned().chain([n.node.label.as_str().to_owned()]).collect();
+        self.node(key_of(&n.node), &labels, &n.props);
+    }
+
+    /// Adds a relation as a store gives it.
+    pub fn stored_relation(&mut self, r: &StoredRelation) {
+        self.relation(key_of(&r.from), &r.relation, key_of(&r.to), &r.props);
+    }
+
     /// The hash as 64 hexadecimal digits.
     pub fn finish(&self) -> String {
         let mut bytes = Vec::with_capacity(48);
@@ -74,6 +86,10 @@ impl GraphHash {
             carry = over || over_carry;
         }
     }
+}
+
+fn key_of(node: &NodeRef) -> NodeKey<'_> {
+    NodeKey { label: node.label.as_str(), key: &node.key }
 }
 
 fn number(bytes: &mut Vec<u8>, n: usize) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::neo4j;
 use crate::process::run_cargo;
 
 /// One bench of the tree.
@@ -61,6 +62,14 @@ const BENCHES: &[Bench] = &[
         quick: &["bench", "-p", "tapio-graph", "--bench", "embedded"],
         env: &[],
     },
+    Bench {
+        name: "neo4j",
+        title: "the graph on a Neo4j, beside a bare UNWIND loop",
+        file: "graph/benches/neo4j.rs",
+        full: &["bench", "-p", "tapio-graph", "--bench", "neo4j", "--", "50000", "5"],
+        quick: &["bench", "-p", "tapio-graph", "--bench", "neo4j"],
+        env: &[],
+    },
 ];
 
 /// Runs the benches whose name contains `only`; the last is `dump`, the binary over generated dumps.
@@ -78,7 +87,10 @@ pub(crate) fn run(root: &Path, quick: bool, tapio: Option<PathBuf>, only: Option
             continue;
         }
         let (args, env) = if quick { (b.quick, b.env) } else { (b.full, &[] as &[(&str, &str)]) };
-        run_cargo(root, args, env)?;
+        match b.name {
+            "neo4j" => on_neo4j(root, args)?,
+            _ => run_cargo(root, args, env)?,
+        }
     }
     if wanted("dump") {
         ran += 1;
@@ -90,4 +102,21 @@ pub(crate) fn run(root: &Path, quick: bool, tapio: Option<PathBuf>, only: Option
         bail!("no bench of that name; there are {}", names.join(", "));
     }
     Ok(())
+}
+
+/// Runs a bench on a server of its own, where none is named and one can be started.
+fn on_neo4j(root: &Path, args: &[&str]) -> Result<()> {
+    let version = &neo4j::VERSIONS[0];
+    if std::env::var_os("TAPIO_NEO4J_TEST").is_some() {
+        return run_cargo(root, args, &[]);
+    }
+    if let Some(why) = neo4j::missing(version) {
+        println!("no server: {why}");
+        // It compiles all the same, and says that it was skipped.
+        return run_cargo(root, args, &[]);
+    }
+    let server = neo4j::start(root, version, "2g")?;
+    let env = server.env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_cargo(root, args, &env)
 }

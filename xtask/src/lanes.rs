@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::process::run_cargo;
-use crate::{bench, boundaries, docs};
+use crate::{bench, boundaries, docs, neo4j};
 use table::{Ended, Row};
 
 /// What a lane does.
@@ -23,6 +23,8 @@ enum Work {
     Tests(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// A task of this program.
     Task(fn(&Path) -> Result<()>),
+    /// Tests against a real Neo4j of this version.
+    Neo4j(&'static neo4j::Version),
 }
 
 struct Lane {
@@ -65,6 +67,20 @@ const LANES: &[Lane] = &[
         "documentation builds without a warning",
         Work::Cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
     ),
+    Lane {
+        name: "neo4j-5",
+        title: "the graph suite on a real Neo4j 5",
+        work: Work::Neo4j(&neo4j::VERSIONS[0]),
+        missing: |_| neo4j::missing(&neo4j::VERSIONS[0]),
+        required: true,
+    },
+    Lane {
+        name: "neo4j-2026",
+        title: "the graph suite on a real Neo4j 2026",
+        work: Work::Neo4j(&neo4j::VERSIONS[1]),
+        missing: |_| neo4j::missing(&neo4j::VERSIONS[1]),
+        required: true,
+    },
     lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {
@@ -119,5 +135,26 @@ fn work(root: &Path, work: &Work, counts: &mut tests::Counts) -> Result<()> {
         Work::Cargo(args, env) => run_cargo(root, args, env),
         Work::Tests(args, env) => tests::run(root, args, env, counts),
         Work::Task(task) => task(root),
+        Work::Neo4j(version) => on_neo4j(root, version, counts),
     }
+}
+
+/// Runs the tests that want a server, against a real one.
+fn on_neo4j(root: &Path, version: &neo4j::Version, counts: &mut tests::Counts) -> Result<()> {
+    // Of the whole workspace, as the lane of all tests builds it.
+    let suites: [&[&str]; 2] = [
+        &["test", "--workspace", "--locked", "--test", "conformance", "neo4j"],
+        &["test", "--workspace", "--locked", "--test", "neo4j"],
+    ];
+    let server = neo4j::start(root, version, "512m")?;
+    let env = server.env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut ended = Ok(());
+    for suite in suites {
+        ended = ended.and(tests::run(root, suite, &env, counts));
+    }
+    if ended.is_err() {
+        println!("what the server said last:\n{}", server.said());
+    }
+    ended
 }

@@ -5,6 +5,8 @@ mod boundaries;
 mod docs;
 mod eval;
 mod lanes;
+mod neo4j;
+mod picture;
 mod process;
 
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ enum Task {
         /// Only benches whose name contains this.
         only: Option<String>,
     },
+    /// Draws the picture of docs/neo4j.md from a run on a real Neo4j.
+    Picture,
     /// Runs every lane, as .ci/run does.
     Ci {
         /// Only lanes whose name contains this.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Task::Docs { check } => docs::run(&root, check),
         Task::Eval(args) => eval::run(&root, &args),
         Task::Bench { quick, tapio, only } => bench::run(&root, quick, tapio, only.as_deref()),
+        Task::Picture => picture::run(&root),
         Task::Ci { only } => lanes::run(&root, only.as_deref()),
     };
     match done {

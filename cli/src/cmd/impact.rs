@@ -4,19 +4,21 @@ use std::path::PathBuf;
 
 use tapio_core::unified::Severity;
 use tapio_engine::read::impact;
-use tapio_engine::read::whatif::{Asked, whatif};
+use tapio_engine::read::whatif::{self, whatif};
 
 use super::Session;
-use crate::args::{From, Out, Reading, Target};
+use crate::args::{Anywhere, Out, Reading, Target};
 use crate::error::{Failure, Outcome};
 use crate::output;
-use crate::wire::{known, options};
+use crate::recall::{self, Asked, asked};
+use crate::wire::options;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio impact configmap/app-config --from dump
   tapio impact secret db -n shop --data-dir d
   tapio impact node/worker-2 --from dump -o json
+  tapio impact cm/app-config --graph bolt://localhost:7687    by what the graph holds: no containers, no immutability
 
   tapio impact -f new.yaml --from dump                    what would applying it hit and break?
   tapio impact -f deploy/ -n shop --from dump --fail-on high
@@ -65,7 +67,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
     #[command(flatten)]
-    place: From,
+    place: Anywhere,
     #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
@@ -77,9 +79,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         return manifests(session, args);
     }
     let target = Target { target: args.target.clone(), namespace: args.namespace.clone() };
-    let known = known(session, &args.place, &args.reading)?;
-    let object = super::object::found(&known.engine, &target)?;
-    let found = impact(&known.engine, &object);
+    let found = match asked(session, &args.place, &args.reading)? {
+        Asked::Engine(known) => impact(&known.engine, &super::object::found(&known.engine, &target)?),
+        Asked::Graph(graph) => recall::impact(graph.as_ref(), &recall::found(graph.as_ref(), &target)?)?,
+    };
     let format = session.screen.format(args.out.output);
     session.screen.show(format, &found, |wide| output::impact::lay_out(&session.screen, &found, wide))
 }
@@ -93,8 +96,13 @@ fn manifests(session: &Session, args: &Args) -> Outcome {
     // The manifests first: a slip in them should not cost the reading of a large dump.
     let manifests = tapio_collectors::manifests::read(&args.filename, &options(&args.reading).redaction)
         .map_err(|e| Failure::input(crate::error::chain(&e)))?;
-    let known = known(session, &args.place, &args.reading)?;
-    let asked = Asked { namespace: args.namespace.clone(), delete: args.delete };
+    let Asked::Engine(known) = asked(session, &args.place, &args.reading)? else {
+        return Err(Failure::input(
+            "what manifests would do needs the objects themselves, which a graph does not hold; give --from or a --data-dir \
+             with its event log",
+        ));
+    };
+    let asked = whatif::Asked { namespace: args.namespace.clone(), delete: args.delete };
     let found = whatif(&known.engine, &manifests, &asked).map_err(|e| Failure::input(e.to_string()))?;
     let format = session.screen.format(args.out.output);
     session.screen.show(format, &found, |wide| output::whatif::lay_out(&session.screen, &found, wide))?;

@@ -3,22 +3,23 @@
 use tapio_core::answer::Incident;
 
 use super::Session;
-use crate::args::{From, Out, Reading};
+use crate::args::{Anywhere, Out, Reading};
 use crate::error::{Failure, Outcome};
 use crate::output::incidents::{one, short};
-use crate::wire::known;
+use crate::recall::{Asked, asked, incidents};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio incident 3f9a --data-dir d
-  tapio incident 3f9a --from recording.jsonl.zst -o json";
+  tapio incident 3f9a --from recording.jsonl.zst -o json
+  tapio incident 3f9a --graph bolt://localhost:7687";
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Its id, or the beginning of it
     id: String,
     #[command(flatten)]
-    place: From,
+    place: Anywhere,
     #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
@@ -26,23 +27,26 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
-    let known = known(session, &args.place, &args.reading)?;
-    let answer = known.engine.answer();
+    let (all, notes) = match asked(session, &args.place, &args.reading)? {
+        Asked::Engine(known) => {
+            let notes: Vec<String> = known.gaps.iter().map(|g| g.why.clone()).collect();
+            (known.engine.answer().incidents, notes)
+        }
+        Asked::Graph(graph) => (incidents(graph.as_ref())?, Vec::new()),
+    };
     let id = args.id.to_lowercase();
-    let found: Vec<&Incident> = answer.incidents.iter().filter(|i| i.id.to_string().starts_with(&id)).collect();
+    let found: Vec<&Incident> = all.iter().filter(|i| i.id.to_string().starts_with(&id)).collect();
     let ids = |l: &[&Incident]| l.iter().map(|i| short(i)).collect::<Vec<_>>().join(", ");
     match found.as_slice() {
         [i] => {
-            for g in &known.gaps {
-                session.note(&g.why);
-            }
+            notes.iter().for_each(|n| session.note(n));
             let format = session.screen.format(args.out.output);
             session.screen.show(format, i, |wide| one(&session.screen, i, wide))
         }
         [] => {
-            let all: Vec<&Incident> = answer.incidents.iter().take(10).collect();
+            let some: Vec<&Incident> = all.iter().take(10).collect();
             let hint =
-                if all.is_empty() { "there is none at all".to_owned() } else { format!("there are {}", ids(&all)) };
+                if some.is_empty() { "there is none at all".to_owned() } else { format!("there are {}", ids(&some)) };
             Err(Failure::NotFound(format!("no incident {}; {hint}", args.id)))
         }
         many => Err(Failure::input(format!("{} is the beginning of {}; give more of it", args.id, ids(many)))),

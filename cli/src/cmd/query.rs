@@ -7,18 +7,20 @@ use std::path::PathBuf;
 use tapio_core::ports::{Cell, GraphStore, Query};
 use tapio_core::time::Time;
 use tapio_graph::EmbeddedGraph;
+use tapio_graph::neo4j::Address;
 
 use super::Session;
 use crate::args::{From, Reading, RowFormat};
 use crate::error::{Failure, Outcome};
 use crate::output::rows::lay_out;
-use crate::wire::{Folder, analyse, block_on, newest_of};
+use crate::wire::{Folder, analyse, block_on, neo4j, newest, newest_of, of_folder};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio query 'MATCH (i:Incident)-[r:ROOT_CAUSE]->(o) RETURN i.opened_at AS opened, r.mechanism AS cause, o.name AS name' --data-dir d
   tapio query -f cause.cypher --param podName=cart-7c9 --data-dir d -o json
   tapio query 'MATCH (p:Pod) WHERE p.ready = false RETURN p.name AS pod' --from dump -o csv
+  tapio query 'MATCH (e:Event) RETURN count(e) AS events' --graph bolt://localhost:7687
 
 datetime() means the end of the stream; --at sets another time. Parameters are whole numbers, numbers, true, false,
 times (2024-01-15T10:30:00Z), or else texts; put a text in quotes to keep it one: --param n='\"1\"'.";
@@ -39,6 +41,9 @@ pub(super) struct Args {
     at: Option<Time>,
     #[command(flatten)]
     place: From,
+    /// A Neo4j that a replay filled: bolt://HOST:7687, bolt+s:// for TLS, ?database=NAME behind it
+    #[arg(long, value_name = "URL", group = "where", value_parser = crate::wire::address)]
+    graph: Option<Address>,
     #[command(flatten)]
     reading: Reading,
     /// Form of the output
@@ -100,21 +105,26 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     };
     let params: BTreeMap<String, Cell> = args.params.iter().cloned().collect();
     let limits = session.config.query.limits();
-    let ask = |graph: &EmbeddedGraph, end: Option<Time>| {
-        let at = args.at.or(end).ok_or_else(|| {
-            Failure::input("the data folder is empty, so that datetime() has no meaning; give --at TIME")
-        })?;
+    let ask = |graph: &dyn GraphStore, end: Option<Time>| {
+        let at = args
+            .at
+            .or(end)
+            .ok_or_else(|| Failure::input("there are no events, so that datetime() has no meaning; give --at TIME"))?;
         let query = Query { text: text.clone(), params: params.clone(), at, limits };
         Ok::<_, Failure>(block_on(graph.query(query))??)
     };
-    let rows = match &args.place.data_dir {
-        Some(dir) => {
+    let rows = match (&args.graph, &args.place.data_dir) {
+        (Some(address), _) => {
+            let graph = neo4j(session, address)?;
+            let end = if args.at.is_none() { newest(graph.as_ref())? } else { None };
+            ask(graph.as_ref(), end)?
+        }
+        (None, Some(dir)) => {
             let folder = Folder::existing(dir)?;
             let end = newest_of(session, &folder)?;
-            let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
-            ask(&graph, end)?
+            ask(of_folder(session, &folder)?.as_ref(), end)?
         }
-        None => {
+        (None, None) => {
             let (_dir, graph, end) = temporary(session, &args.place.from, &args.reading)?;
             ask(&graph, Some(end))?
         }

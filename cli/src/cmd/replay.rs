@@ -9,6 +9,7 @@ use tapio_core::answer::IncidentState;
 use tapio_core::raw::RawEvent;
 use tapio_core::time::Time;
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome};
+use tapio_graph::neo4j::Address;
 use tapio_graph::rules::{News, Runner, State};
 
 use super::Session;
@@ -26,6 +27,9 @@ Examples:
   tapio replay recording.jsonl.zst --speed 60   a minute of it every second
   tapio replay recording.jsonl.zst --data-dir d keep log and graph, for why, incidents and query
   tapio replay --data-dir d                     go on where an interrupted replay stopped
+  tapio replay recording.jsonl.zst --data-dir d --graph bolt://localhost:7687
+                                                the same with the graph in a Neo4j; its user and password are
+                                                TAPIO_NEO4J_USER, and TAPIO_NEO4J_PASSWORD or TAPIO_NEO4J_PASSWORD_FILE
   tapio replay recording.jsonl.zst --config f   with the rules of your own in f
   kubectl get pods,events -A -w --output-watch-events -o json | tapio replay -
 
@@ -40,6 +44,9 @@ pub(super) struct Args {
     /// Keep event log and graph in this folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Keep the graph in this Neo4j: bolt://HOST:7687, bolt+s:// for TLS, ?database=NAME behind it. The folder notes it
+    #[arg(long, value_name = "URL", requires = "data_dir", value_parser = crate::wire::address)]
+    graph: Option<Address>,
     /// Play it N times as fast as it happened; without it, as fast as possible
     #[arg(long, value_name = "N", value_parser = speed)]
     speed: Option<f64>,
@@ -153,7 +160,7 @@ fn in_folder(
     folder: Folder,
 ) -> Outcome {
     let dir = folder.dir().to_owned();
-    let mut pipeline = Pipeline::open(session, folder)?;
+    let mut pipeline = Pipeline::open(session, folder, args.graph.as_ref())?;
     pipeline.tell_recovery();
     let mut letters = Letters::default();
     let mut summary = None;
@@ -199,7 +206,7 @@ fn in_folder(
     conclude(session, args, format, pipeline.engine(), summary.as_ref(), pipeline.rules(), story)?;
     if args.stats {
         session.note(&format!("log: {} in {}", count_of(pipeline.last()), pipeline.folder().log().display()));
-        let g = crate::wire::block_on(tapio_core::ports::GraphStore::stats(pipeline.graph()))??;
+        let g = crate::wire::block_on(pipeline.graph().stats())??;
         let list = |m: &BTreeMap<String, u64>| m.iter().map(|(k, n)| format!("{k} {n}")).collect::<Vec<_>>().join(", ");
         session.note(&format!("graph nodes: {}", list(&g.nodes)));
         session.note(&format!("graph relations: {}", list(&g.relations)));

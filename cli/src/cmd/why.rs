@@ -9,7 +9,6 @@ use tapio_core::ports::{Cell, GraphStore, Limits, Query};
 use tapio_core::time::Time;
 use tapio_engine::EventProcessor;
 use tapio_engine::read::{Claimed, claims, why};
-use tapio_graph::EmbeddedGraph;
 
 use super::Session;
 use crate::args::{From, Out, Reading, Target};
@@ -47,7 +46,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let mut answer = why(&known.engine, &object);
     answer.gaps.extend(known.gaps.iter().cloned());
     if let Some(graph) = &known.graph {
-        answer.gaps.extend(lacking(&known.engine, graph, &object)?);
+        answer.gaps.extend(lacking(&known.engine, graph.as_ref(), &object)?);
     }
     let format = session.screen.format(args.out.output);
     session.screen.show(format, &answer, |wide| text(session, &known.engine, &object, &answer, wide))
@@ -76,7 +75,7 @@ fn text(session: &Session, engine: &EventProcessor, object: &ObjectRef, answer: 
 }
 
 /// What the engine claims and the graph does not hold.
-fn lacking(engine: &EventProcessor, graph: &EmbeddedGraph, object: &ObjectRef) -> Outcome<Vec<Gap>> {
+fn lacking(engine: &EventProcessor, graph: &dyn GraphStore, object: &ObjectRef) -> Outcome<Vec<Gap>> {
     let at = engine.newest();
     let mut missing: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -100,7 +99,7 @@ fn lacking(engine: &EventProcessor, graph: &EmbeddedGraph, object: &ObjectRef) -
         .collect())
 }
 
-fn holds(graph: &EmbeddedGraph, c: &Claimed, at: Time) -> Outcome<bool> {
+fn holds(graph: &dyn GraphStore, c: &Claimed, at: Time) -> Outcome<bool> {
     let text = match c.relation {
         Relation::Triggered => {
             "MATCH (a:Event {id: $from})-[r:TRIGGERED]->(b:Event {id: $to}) RETURN r.via AS via LIMIT 1".to_owned()

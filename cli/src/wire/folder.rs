@@ -49,6 +49,12 @@ struct Notes {
     /// Newest time in the stream, for queries.
     #[serde(default)]
     stream_end: Option<Time>,
+    /// Address of the Neo4j that holds the graph; none: the graph is in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    graph: Option<String>,
+    /// Whether the graph is being built from the whole log and is not there yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    rebuilding: bool,
 }
 
 /// A data folder that this process holds.
@@ -75,7 +81,7 @@ impl Folder {
                 )));
             }
             let lock = lock(dir)?;
-            let notes = Notes { format: FORMAT, inputs: Vec::new(), stream_end: None };
+            let notes = Notes { format: FORMAT, inputs: Vec::new(), stream_end: None, graph: None, rebuilding: false };
             let folder = Folder { dir: dir.to_owned(), notes, _lock: lock };
             folder.save()?;
             return Ok(folder);
@@ -125,6 +131,35 @@ impl Folder {
     /// The graph's folder.
     pub(crate) fn graph(&self) -> PathBuf {
         self.dir.join("graph")
+    }
+
+    /// Address of the Neo4j that holds the graph of this folder.
+    pub(crate) fn graph_address(&self) -> Option<&str> {
+        self.notes.graph.as_deref()
+    }
+
+    /// Notes where the graph is; in a new place it has to be built from the whole log.
+    pub(crate) fn set_graph_address(&mut self, address: &str) -> Outcome {
+        if self.notes.graph.as_deref() == Some(address) {
+            return Ok(());
+        }
+        self.notes.graph = Some(address.to_owned());
+        self.notes.rebuilding = true;
+        self.save()
+    }
+
+    /// Whether the graph is not there yet, because building it anew was interrupted.
+    pub(crate) fn rebuilding(&self) -> bool {
+        self.notes.rebuilding
+    }
+
+    /// Notes that the graph is being built from the whole log, or is there.
+    pub(crate) fn set_rebuilding(&mut self, yes: bool) -> Outcome {
+        if self.notes.rebuilding == yes {
+            return Ok(());
+        }
+        self.notes.rebuilding = yes;
+        self.save()
     }
 
     /// What rules of one's own had found; none where there were none.

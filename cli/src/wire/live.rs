@@ -80,7 +80,7 @@ impl<'a> Live<'a> {
         let source = Source::open(session, &runtime, cluster, name)?;
         let folder = folder(source.connection.context())?;
         let key = folder.redaction_key()?;
-        let mut pipeline = Pipeline::open(session, folder)?;
+        let mut pipeline = Pipeline::open(session, folder, None)?;
         pipeline.begin_live(source.title(), source.identity.clone())?;
         pipeline.tell_recovery();
         let log = pipeline.log();

@@ -1,8 +1,8 @@
 //! A data folder at work: input → log → engine → graph, and back to where a killed process left off.
 //!
-//! Order of durable steps: dead letters, append, graph, findings of rules, cursor, checkpoint. So the graph is never behind a checkpoint,
-//! and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes the same chunks
-//! again, and writes the same changes over themselves.
+//! Order of durable steps: dead letters, append, graph, findings of rules, cursor, checkpoint. So the graph is never
+//! behind a checkpoint, and what a crash makes happen twice is idempotent: the engine starts from its checkpoint, takes
+//! the same chunks again, and writes the same changes over themselves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record, Retent
 use tapio_core::raw::{DeadLetter, RawEvent};
 use tapio_core::time::{MINUTE, Time};
 use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
-use tapio_graph::EmbeddedGraph;
+use tapio_graph::neo4j::Address;
 use tapio_graph::rules::{News, Runner};
 
-use super::watch::{self, BATCH};
+use super::store::{self, Graph};
+use super::watch;
 use super::{CHUNK, Folder, Known, engine, live_engine};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
@@ -64,7 +65,7 @@ impl Fold {
         };
         let Some((Position(cursor), version, bytes)) = saved else { return Ok(new()) };
         if rebuild {
-            session.note("the graph is gone; building it again from the whole event log");
+            session.note("the graph is gone or new; building it from the whole event log");
             return Ok(new());
         }
         let (finished, state) = match bytes.split_first() {
@@ -133,7 +134,9 @@ pub(crate) struct Pipeline<'a> {
     session: &'a Session,
     folder: Folder,
     // Before the log: a graph must not be ahead of what its log can prove.
-    graph: EmbeddedGraph,
+    graph: Graph,
+    /// Changes that go into the graph in one step.
+    batch: usize,
     log: Arc<SqliteLog>,
     fold: Fold,
     /// Last position of the log.
@@ -150,12 +153,10 @@ pub(crate) struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    /// Opens the stores and goes back to the newest checkpoint.
-    pub(crate) fn open(session: &'a Session, folder: Folder) -> Outcome<Self> {
+    /// Opens the stores and goes back to the newest checkpoint; `graph`: a Neo4j in the place of the folder's own.
+    pub(crate) fn open(session: &'a Session, mut folder: Folder, graph: Option<&Address>) -> Outcome<Self> {
         let log = Arc::new(SqliteLog::open(folder.log(), session.config.log)?);
-        let rebuild = !folder.graph().join(tapio_graph::embedded::GRAPH_FILE).exists();
-        let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
-        block_on(graph.ensure_schema())??;
+        let (graph, rebuild) = store::to_write(session, &mut folder, graph)?;
         let last = block_on(log.stats())??.last.0;
         folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
@@ -165,6 +166,7 @@ impl<'a> Pipeline<'a> {
         let now = Instant::now();
         Ok(Pipeline {
             session,
+            batch: store::batch(&folder),
             folder,
             graph,
             log,
@@ -190,8 +192,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The graph.
-    pub(crate) fn graph(&self) -> &EmbeddedGraph {
-        &self.graph
+    pub(crate) fn graph(&self) -> &dyn GraphStore {
+        self.graph.as_ref()
     }
 
     /// Last position of the log.
@@ -305,8 +307,8 @@ impl<'a> Pipeline<'a> {
     /// Asks the rules as of the newest time; `all`: also those that are not due.
     fn ask(&mut self, all: bool, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
         let Some(runner) = &mut self.rules else { return Ok(()) };
-        watch::write(&self.graph, &mut self.outbox)?;
-        let news = block_on(runner.look(&self.graph, self.fold.engine.newest(), all))??;
+        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
+        let news = block_on(runner.look(self.graph.as_ref(), self.fold.engine.newest(), all))??;
         self.asked = true;
         each(&EngineOutcome::default(), &news)
     }
@@ -326,7 +328,7 @@ impl<'a> Pipeline<'a> {
         match &mut self.rules {
             // What an earlier process had brought into the graph is ahead of these times.
             Some(runner) if fresh => {
-                news = watch::step(runner, &self.graph, &mut self.outbox, &mut out)?;
+                news = watch::step(runner, self.graph.as_ref(), &mut self.outbox, self.batch, &mut out)?;
                 self.asked = true;
             }
             _ => self.outbox.append(&mut out.changes),
@@ -339,7 +341,7 @@ impl<'a> Pipeline<'a> {
             }
         }
         let wait = if self.outbox.is_empty() { COMMIT_AFTER } else { BATCH_AFTER };
-        if self.outbox.len() >= BATCH || self.applied.elapsed() >= wait {
+        if self.outbox.len() >= self.batch || self.applied.elapsed() >= wait {
             self.flush()?;
         }
         Ok(())
@@ -347,7 +349,7 @@ impl<'a> Pipeline<'a> {
 
     /// Writes what waits for the graph, then says so in the log.
     fn flush(&mut self) -> Outcome {
-        watch::write(&self.graph, &mut self.outbox)?;
+        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
         if let Some(runner) = self.rules.as_ref().filter(|_| self.asked) {
             self.folder.save_rules(&runner.save().map_err(Failure::Unreachable)?)?;
             self.asked = false;
@@ -371,6 +373,9 @@ impl<'a> Pipeline<'a> {
         bytes.extend(state);
         block_on(self.log.save_checkpoint(CONSUMER, Position(cursor), checkpoint::VERSION, bytes))??;
         self.saved = (Instant::now(), cursor);
+        if cursor >= self.told {
+            self.folder.set_rebuilding(false)?;
+        }
         self.folder.set_stream_end(self.fold.engine.newest())
     }
 
@@ -401,7 +406,7 @@ fn restore_rules(session: &Session, folder: &Folder) -> Outcome<Option<Runner>> 
 /// The engine of a data folder as of the end of its log, and its graph; nothing is written.
 pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
     let log = SqliteLog::open(folder.log(), session.config.log)?;
-    let graph = EmbeddedGraph::open(folder.graph(), session.config.graph.embedded())?;
+    let graph = store::of_folder(session, &folder)?;
     let last = block_on(log.stats())??.last.0;
     folder.check_log(last)?;
     let told = block_on(log.committed(CONSUMER))??.0;
@@ -435,6 +440,25 @@ pub(crate) fn look(session: &Session, folder: Folder) -> Outcome<Known> {
         });
     }
     Ok(Known { engine: fold.engine, graph: Some(graph), gaps })
+}
+
+/// How far a data folder's log and graph are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogProgress {
+    /// Last position of the log; 0: there is nothing in it.
+    pub(crate) last: u64,
+    /// Up to which position everything is in the graph.
+    pub(crate) committed: u64,
+}
+
+/// How far a data folder's log and graph are.
+pub(crate) fn progress_of(session: &Session, folder: &Folder) -> Outcome<LogProgress> {
+    if !folder.log().exists() {
+        return Ok(LogProgress { last: 0, committed: 0 });
+    }
+    let log = SqliteLog::open(folder.log(), session.config.log)?;
+    let (last, committed) = (block_on(log.stats())??.last.0, block_on(log.committed(CONSUMER))??.0);
+    Ok(LogProgress { last, committed })
 }
 
 /// The newest time in a data folder's stream.

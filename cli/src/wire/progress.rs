@@ -9,6 +9,38 @@ use tapio_collectors::Progress;
 /// Work shorter than this needs no bar.
 const LONG: Duration = Duration::from_secs(1);
 
+/// A count that may come.
+pub(crate) struct Counter {
+    wanted: bool,
+    since: Instant,
+    what: &'static str,
+    shown: Option<ProgressBar>,
+}
+
+impl Counter {
+    /// None yet.
+    pub(crate) fn new(session: &crate::cmd::Session, what: &'static str) -> Self {
+        let wanted = !session.quiet && std::io::stderr().is_terminal();
+        Counter { wanted, since: Instant::now(), what, shown: None }
+    }
+
+    /// Shows how many there are.
+    pub(crate) fn show(&mut self, n: u64) {
+        if self.wanted && self.since.elapsed() >= LONG {
+            let bar = self.shown.get_or_insert_with(ProgressBar::new_spinner);
+            bar.set_message(format!("{} {n}", self.what));
+            bar.tick();
+        }
+    }
+
+    /// Takes it away.
+    pub(crate) fn hide(&mut self) {
+        if let Some(bar) = self.shown.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A bar that may come.
 pub(crate) struct Bar {
     wanted: bool,

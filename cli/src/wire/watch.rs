@@ -14,13 +14,13 @@ use super::pipeline::block_on;
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
 
-/// Changes that go into the graph in one step.
+/// Changes that go into an embedded graph in one step.
 pub(super) const BATCH: usize = 1_000;
 
-/// Writes all that waits.
-pub(super) fn write(graph: &EmbeddedGraph, waiting: &mut Vec<GraphChange>) -> Outcome {
+/// Writes all that waits, in steps of so many changes.
+pub(super) fn write(graph: &dyn GraphStore, waiting: &mut Vec<GraphChange>, batch: usize) -> Outcome {
     while !waiting.is_empty() {
-        let n = waiting.len().min(BATCH);
+        let n = waiting.len().min(batch);
         let batch: Vec<GraphChange> = waiting.drain(..n).collect();
         block_on(graph.apply(batch))??;
     }
@@ -30,8 +30,9 @@ pub(super) fn write(graph: &EmbeddedGraph, waiting: &mut Vec<GraphChange>) -> Ou
 /// Takes the changes of a batch, and asks the rules on the way wherever one is due.
 pub(super) fn step(
     runner: &mut Runner,
-    graph: &EmbeddedGraph,
+    graph: &dyn GraphStore,
     waiting: &mut Vec<GraphChange>,
+    batch: usize,
     out: &mut EngineOutcome,
 ) -> Outcome<Vec<News>> {
     let mut news = Vec::new();
@@ -41,7 +42,7 @@ pub(super) fn step(
         waiting.extend(changes.by_ref().take(n.saturating_sub(taken)));
         taken = *n;
         if runner.due(*at) {
-            write(graph, waiting)?;
+            write(graph, waiting, batch)?;
             news.extend(block_on(runner.look(graph, *at, false))??);
         }
     }
@@ -76,16 +77,16 @@ impl Watch {
 
     /// Takes what came of a batch.
     pub(crate) fn take(&mut self, out: &mut EngineOutcome) -> Outcome<Vec<News>> {
-        let news = step(&mut self.runner, &self.graph, &mut self.waiting, out)?;
+        let news = step(&mut self.runner, &self.graph, &mut self.waiting, BATCH, out)?;
         if self.waiting.len() >= BATCH {
-            write(&self.graph, &mut self.waiting)?;
+            write(&self.graph, &mut self.waiting, BATCH)?;
         }
         Ok(news)
     }
 
     /// Asks every rule once more, at the end of the input.
     pub(crate) fn end(&mut self, at: Time) -> Outcome<Vec<News>> {
-        write(&self.graph, &mut self.waiting)?;
+        write(&self.graph, &mut self.waiting, BATCH)?;
         block_on(self.runner.look(&self.graph, at, true))?.map_err(Into::into)
     }
 

@@ -15,6 +15,7 @@ const COMMANDS: &[&str] = &[
     "incidents",
     "incident",
     "query",
+    "graph",
     "dead-letters",
     "patterns",
     "mechanisms",

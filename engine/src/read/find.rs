@@ -88,6 +88,11 @@ pub fn canonical(world: &World, word: &str) -> Option<String> {
     world.kinds().find(|k| matches(k, &[])).map(str::to_owned)
 }
 
+/// The built-in kind that a word means, where nothing tells which other kinds there are.
+pub fn named_kind(word: &str) -> Option<String> {
+    canonical(&World::default(), word)
+}
+
 /// Finds an object by kind and name, in a namespace or in all.
 pub fn find(world: &World, kind: &str, name: &str, namespace: Option<&str>) -> Lookup {
     let Some(kind) = canonical(world, kind) else {

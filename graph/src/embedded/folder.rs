@@ -110,7 +110,11 @@ pub(super) fn store_error(dir: &Path, error: Error) -> StoreError {
         Error::Query(QueryError::Cancelled) => StoreError::Limit("nobody waits for its answer any more".to_owned()),
         Error::Query(QueryError::ResourceLimit(why)) => StoreError::Limit(format!("{why}; narrow the pattern")),
         Error::Query(QueryError::Graph(e)) => store_error(dir, Error::Graph(e)),
-        Error::Query(e) => StoreError::Refused(format!("the embedded store cannot run this: {e}")),
+        Error::Query(e) => {
+            // Its parser says so, too.
+            let why = e.to_string().replacen("syntax error: syntax error:", "syntax error:", 1);
+            StoreError::Refused(format!("the embedded store cannot run this: {why}"))
+        }
         Error::Graph(e) => {
             let why = e.to_string();
             if why.contains("corrupt") {

@@ -10,17 +10,18 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use marsdb::{Database, Error, ExecutionOptions, PropertyValue, Value};
+use marsdb::{Database, Error, PropertyValue, Value};
 use tapio_core::change::GraphChange;
 use tapio_core::ontology::Label;
-use tapio_core::ports::{Cell, GraphStats, StoreError};
+use tapio_core::ports::{GraphStats, StoreError};
 use tapio_core::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{Batch, Plans, node_ref, plain, text, text_of};
+use super::batch::{Batch, Plans, plain, text, text_of};
 use super::folder::{place, store_error};
-use super::value::{map, property};
-use crate::hash::{GraphHash, NodeKey};
+use super::pages;
+use super::value::map;
+use crate::hash::GraphHash;
 use crate::statements;
 
 /// Nodes that one transaction of retention removes.
@@ -39,6 +40,7 @@ pub(super) enum Command {
     Retain(Time, Reply<u64>),
     Stats(Reply<GraphStats>),
     Hash(Reply<String>),
+    SchemaFaults(Reply<Vec<String>>),
 }
 
 /// Runs commands until nobody can send any more.
@@ -52,6 +54,7 @@ pub(super) fn run(db: Arc<Database>, dir: PathBuf, mut commands: mpsc::Receiver<
             Command::Retain(before, reply) => drop(reply.send(writer.guarded(|w| w.retain(before)))),
             Command::Stats(reply) => drop(reply.send(writer.guarded(Writer::stats))),
             Command::Hash(reply) => drop(reply.send(writer.guarded(Writer::hash))),
+            Command::SchemaFaults(reply) => drop(reply.send(writer.guarded(Writer::schema_faults))),
         }
     }
 }
@@ -74,16 +77,18 @@ impl Writer {
         }
     }
 
-    fn schema(&mut self) -> Result<(), Error> {
+    /// Label and property of every index.
+    fn indexes(&self) -> Result<Vec<(String, String)>, Error> {
         let have = self.db.execute("CALL db.indexes()")?;
-        let have: Vec<(String, String)> = have
-            .rows
-            .into_iter()
-            .filter_map(|row| {
-                let mut row = row.into_iter();
-                Some((text_of(row.next()?)?, text_of(row.next()?)?))
-            })
-            .collect();
+        let pair = |row: Vec<Value>| {
+            let mut row = row.into_iter();
+            Some((text_of(row.next()?)?, text_of(row.next()?)?))
+        };
+        Ok(have.rows.into_iter().filter_map(pair).collect())
+    }
+
+    fn schema(&mut self) -> Result<(), Error> {
+        let have = self.indexes()?;
         for index in statements::schema() {
             if !have.iter().any(|(label, property)| label == index.label.as_str() && property == index.property) {
                 self.db.execute(&statements::marsdb_index(index))?;
@@ -145,55 +150,31 @@ impl Writer {
         Ok(GraphStats { nodes: count("CALL db.labels()")?, relations: count("CALL db.relationshipTypes()")? })
     }
 
-    /// Pages through the nodes of each label in the order of their keys, and through what starts at them.
+    /// Pages through the whole graph.
     fn hash(&mut self) -> Result<String, Error> {
         let mut hash = GraphHash::default();
         for &label in Label::ALL {
-            let nodes = marsdb::parse(&statements::page_of_nodes(label, HASH_PAGE))?;
-            let relations = marsdb::parse(&statements::page_of_relations(label))?;
             let mut after = String::new();
             loop {
-                let mut params = std::collections::HashMap::from([("after".to_owned(), text(after.clone()))]);
-                let page = self.db.execute_prepared_statement(&nodes, &params, &ExecutionOptions::default())?;
-                let size = page.rows.len();
-                for row in page.rows {
-                    let Some(Value::Node(node)) = row.into_iter().next() else { continue };
-                    let Some(own) = node_ref(&node.labels, &node.props) else { continue };
-                    let mut props = cells(node.props);
-                    props.remove(label.key_property());
-                    hash.node(NodeKey { label: label.as_str(), key: &own.key }, &node.labels, &props);
-                    after = after.max(own.key);
-                }
-                if size == 0 {
+                let page = pages::nodes(&self.db, label, &after, HASH_PAGE)?;
+                let Some(last) = page.last().map(|n| n.node.key.clone()) else { break };
+                page.iter().for_each(|n| hash.stored_node(n));
+                pages::relations(&self.db, label, &after, &last)?.iter().for_each(|r| hash.stored_relation(r));
+                if page.len() < HASH_PAGE {
                     break;
                 }
-                params.insert("last".to_owned(), text(after.clone()));
-                let page = self.db.execute_prepared_statement(&relations, &params, &ExecutionOptions::default())?;
-                for row in page.rows {
-                    hash_relation(&mut hash, label, row);
-                }
-                if size < HASH_PAGE {
-                    break;
-                }
+                after = last;
             }
         }
         Ok(hash.finish())
     }
-}
 
-/// A row of [`statements::page_of_relations`].
-fn hash_relation(hash: &mut GraphHash, label: Label, row: Vec<Value>) {
-    let Ok([key, relation, props, Value::Node(other)]) = <[Value; 4]>::try_from(row) else { return };
-    let (Some(key), Some(relation), Some(other)) =
-        (text_of(key), text_of(relation), node_ref(&other.labels, &other.props))
-    else {
-        return;
-    };
-    let Cell::Map(props) = super::value::cell(props) else { return };
-    let from = NodeKey { label: label.as_str(), key: &key };
-    hash.relation(from, &relation, NodeKey { label: other.label.as_str(), key: &other.key }, &props);
-}
-
-fn cells(props: BTreeMap<String, PropertyValue>) -> BTreeMap<String, Cell> {
-    props.into_iter().map(|(k, v)| (k, property(v))).collect()
+    /// Compares what is there with [`statements::schema`].
+    fn schema_faults(&mut self) -> Result<Vec<String>, Error> {
+        let have = self.indexes()?;
+        let missing = statements::schema().into_iter().filter(|index| {
+            !have.iter().any(|(label, property)| label == index.label.as_str() && property == index.property)
+        });
+        Ok(missing.map(|i| format!("no {}", statements::index_in_words(i))).collect())
+    }
 }

@@ -6,6 +6,7 @@
 //! | `EXISTS { MATCH … }` | syntax error without `RETURN` | `… RETURN 1 }` |
 //! | `exists((a)-->(b))` | syntax error | `EXISTS { (a)-->(b) }` |
 //! | `datetime({epochMillis: x})` | unknown field | `1970-01-01 + duration({seconds: …, milliseconds: …})` |
+//! | `CASE WHEN n.ready THEN …` | a property alone never holds | `CASE WHEN n.ready = true THEN …` |
 //! | `randomUUID()` | unknown function | a UUID made from the query's instant and place: one a query, not one a row |
 //! | `elementId(n)` | unknown function | `toString(id(n))` |
 //! | `range(a, b)` | built whole in memory, no limit applies | refused where it may be long |
@@ -49,6 +50,8 @@ pub(crate) fn close(text: &str, tokens: &[Token<'_>], clock: &Clock<'_>, edits: 
             hops(tokens, i, edits);
         } else if t.is("EXISTS") && tokens.get(i + 1).is_some_and(|n| n.sign("{") || n.sign("(")) {
             exists(tokens, i, edits);
+        } else if t.is("WHEN") {
+            when(tokens, i, edits);
         } else if function(tokens, i, "datetime") {
             epoch_millis(text, tokens, i, clock, edits);
         } else if function(tokens, i, "randomUUID") && tokens.get(i + 2).is_some_and(|n| n.sign(")")) {
@@ -109,6 +112,26 @@ fn exists(tokens: &[Token<'_>], i: usize, edits: &mut Edits) {
         if !returns {
             edits.replace(tokens[shut].start, tokens[shut].start, " RETURN 1 ");
         }
+    }
+}
+
+/// A name or a property alone between `WHEN` and `THEN` of a `CASE` that compares nothing.
+fn when(tokens: &[Token<'_>], i: usize, edits: &mut Edits) {
+    let mut inner = 0;
+    let case = (0..i).rev().find(|&j| {
+        let word = |w: &str| tokens[j].is(w) && !(j > 0 && tokens[j - 1].sign("."));
+        inner += i32::from(word("END"));
+        inner -= i32::from(word("CASE"));
+        inner < 0
+    });
+    let searched = case.is_some_and(|j| tokens[j + 1].is("WHEN"));
+    let Some(then) = (i + 1..tokens.len()).find(|&j| tokens[j].is("THEN")) else { return };
+    let alone = tokens[i + 1..then].iter().enumerate().all(|(n, t)| match n % 2 {
+        0 => matches!(t.kind, Kind::Word | Kind::Quoted),
+        _ => t.sign("."),
+    });
+    if searched && alone && (then - i) % 2 == 0 {
+        edits.replace(tokens[then].start, tokens[then].start, "= true ");
     }
 }
 
@@ -243,6 +266,14 @@ mod tests {
             ("EXISTS { MATCH (a) RETURN a }", "EXISTS { MATCH (a) RETURN a }"),
             ("exists((a)-->(b)) AND x", "EXISTS {(a)-->(b)} AND x"),
             ("elementId(a)", "toString(id(a))"),
+            (
+                "CASE WHEN p.ready THEN 1 WHEN r THEN 2 END + CASE p.end WHEN q.x THEN 3 END",
+                "CASE WHEN p.ready = true THEN 1 WHEN r = true THEN 2 END + CASE p.end WHEN q.x THEN 3 END",
+            ),
+            (
+                "CASE WHEN CASE x WHEN y THEN z END = 1 THEN 4 WHEN NOT b THEN 5 WHEN f(x) THEN 6 END",
+                "CASE WHEN CASE x WHEN y THEN z END = 1 THEN 4 WHEN NOT b THEN 5 WHEN f(x) THEN 6 END",
+            ),
         ] {
             assert_eq!(closed(text).unwrap(), want, "{text}");
         }

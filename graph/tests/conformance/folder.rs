@@ -157,6 +157,6 @@ fn dropped() {
     });
     let since = std::time::Instant::now();
     drop(store);
-    assert!(since.elapsed() < std::time::Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", since.elapsed());
     open(dir.path());
 }

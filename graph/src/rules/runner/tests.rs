@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use tapio_core::change::GraphChange;
 use tapio_core::ontology::Label;
-use tapio_core::ports::{BoxFuture, Cell, GraphStats};
+use tapio_core::ports::{BoxFuture, Cell, GraphStats, StoreAbout, StoredNode, StoredRelation};
 use tapio_core::time::SECOND;
 use tapio_core::unified::Severity;
 
@@ -61,6 +61,23 @@ impl GraphStore for Script {
         unreachable!()
     }
     fn graph_hash(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        unreachable!()
+    }
+    fn nodes<'a>(&'a self, _: Label, _: &'a str, _: usize) -> BoxFuture<'a, Result<Vec<StoredNode>, StoreError>> {
+        unreachable!()
+    }
+    fn relations<'a>(
+        &'a self,
+        _: Label,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRelation>, StoreError>> {
+        unreachable!()
+    }
+    fn schema_faults(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        unreachable!()
+    }
+    fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>> {
         unreachable!()
     }
     fn backup<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Result<(), StoreError>> {
