@@ -111,7 +111,9 @@ pub(crate) fn oldest(graph: &dyn GraphStore) -> Outcome<Option<Time>> {
 fn event_time(graph: &dyn GraphStore, order: &str) -> Outcome<Option<Time>> {
     // By the index on the integer.
     let text = format!("MATCH (e:Event) WHERE e.ts_ms > 0 RETURN e.timestamp AS at ORDER BY e.ts_ms {order} LIMIT 1");
-    let query = Query { text, params: Default::default(), at: Time::MIN, limits: Limits::default() };
+    // Our own question: a server that has just started takes longer for its first one than a user would wait.
+    let limits = Limits { timeout_millis: 60_000, ..Limits::default() };
+    let query = Query { text, params: Default::default(), at: Time::MIN, limits };
     let rows = block_on(graph.query(query))??;
     Ok(rows.rows.into_iter().flatten().find_map(|cell| match cell {
         Cell::Time(at) => Some(at),

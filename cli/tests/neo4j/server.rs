@@ -184,7 +184,7 @@ impl Drop for Settings {
         }
         std::fs::write(home().join("conf/neo4j.conf"), &self.before).unwrap();
         if let Some(place) = &self.mounted {
-            assert!(Command::new("umount").arg(place).status().unwrap().success());
+            unmount(place);
         }
         start();
         ready();
@@ -198,12 +198,21 @@ fn mount(place: &Path, mib: u32) -> Result<(), String> {
     if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).trim().to_owned()) }
 }
 
+/// The files of a process that was killed are closed a moment later.
+fn unmount(place: &Path) {
+    let begun = Instant::now();
+    while !Command::new("umount").arg(place).stderr(Stdio::null()).status().unwrap().success() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} stays mounted", place.display());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Why no file system can be mounted here.
 pub(crate) fn no_mounting() -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     match mount(dir.path(), 1) {
         Ok(()) => {
-            assert!(Command::new("umount").arg(dir.path()).status().unwrap().success());
+            unmount(dir.path());
             None
         }
         Err(why) => Some(format!("a small file system cannot be mounted: {why}")),
