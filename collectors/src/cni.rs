@@ -67,11 +67,7 @@ impl CniCollector {
     ///
     /// # Errors
     /// The sink cannot be written any more.
-    pub async fn run<S: Sink + 'static>(
-        self,
-        sink: S,
-        stop: impl Future<Output = ()> + Send,
-    ) -> Result<(), LogError> {
+    pub async fn run<S: Sink + 'static>(self, sink: S, stop: impl Future<Output = ()> + Send) -> Result<(), LogError> {
         let mut watch = Watch::new(self, sink);
         let ended = tokio::select! {
             biased;

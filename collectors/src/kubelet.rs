@@ -109,11 +109,7 @@ impl KubeletCollector {
     ///
     /// # Errors
     /// The sink cannot be written any more.
-    pub async fn run<S: Sink + 'static>(
-        self,
-        sink: S,
-        stop: impl Future<Output = ()> + Send,
-    ) -> Result<(), LogError> {
+    pub async fn run<S: Sink + 'static>(self, sink: S, stop: impl Future<Output = ()> + Send) -> Result<(), LogError> {
         if self.config.insecure_skip_verify {
             self.state.note(format!(
                 "the certificate of the kubelet at {} is not checked (insecure_skip_verify): whoever is in between can read the token and use it",

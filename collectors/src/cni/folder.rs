@@ -43,10 +43,8 @@ impl Folder {
                 return Folder { readable: Readable::Unreadable { why }, ..Folder::default() };
             }
         };
-        let mut names: Vec<String> = entries
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
-            .filter(|n| is_configuration(n))
-            .collect();
+        let mut names: Vec<String> =
+            entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| is_configuration(n)).collect();
         names.sort();
         names.truncate(MOST);
         let mut files = BTreeMap::new();

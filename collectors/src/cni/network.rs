@@ -109,7 +109,9 @@ impl Network {
             return Err("`plugins` is empty".to_owned());
         }
         for p in plugins.into_iter().take(MOST) {
-            let Some(kind) = p.r#type.filter(|t| !t.is_empty()) else { return Err("a plugin without `type`".to_owned()) };
+            let Some(kind) = p.r#type.filter(|t| !t.is_empty()) else {
+                return Err("a plugin without `type`".to_owned());
+            };
             network.is_flannel |= kind == "flannel";
             network.plugins.push(kind);
             if let Some(ipam) = p.ipam.filter(|i| i.r#type.as_deref() == Some("host-local")) {
@@ -127,12 +129,8 @@ fn place(e: &serde_json::Error) -> String {
 }
 
 fn pools(ipam: Ipam) -> Vec<Pool> {
-    let one = Wire {
-        subnet: ipam.subnet,
-        range_start: ipam.range_start,
-        range_end: ipam.range_end,
-        gateway: ipam.gateway,
-    };
+    let one =
+        Wire { subnet: ipam.subnet, range_start: ipam.range_start, range_end: ipam.range_end, gateway: ipam.gateway };
     let sets = ipam.ranges.unwrap_or_default().into_iter().chain([vec![one]]);
     sets.filter_map(|set| {
         let named: Vec<&str> = set.iter().filter_map(|w| w.subnet.as_deref()).collect();
@@ -219,7 +217,8 @@ mod tests {
         let n = Network::parse(bridge).unwrap();
         assert_eq!((n.name.as_str(), n.plugins.join(",").as_str()), ("tapio", "bridge,portmap"));
         assert_eq!(n.pools[0].total(), 253);
-        let old = br#"{"name":"x","type":"ptp","ipam":{"type":"host-local","dataDir":"/run/x","subnet":"10.0.0.0/30"}}"#;
+        let old =
+            br#"{"name":"x","type":"ptp","ipam":{"type":"host-local","dataDir":"/run/x","subnet":"10.0.0.0/30"}}"#;
         let n = Network::parse(old).unwrap();
         assert_eq!((n.pools[0].total(), n.data_dir.as_deref()), (1, Some("/run/x")));
         let two = br#"{"name":"k","plugins":[{"type":"ptp","ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/24","rangeStart":"10.1.0.10","rangeEnd":"10.1.0.19"}],[{"subnet":"fd00::/64"}]]}}]}"#;
@@ -257,7 +256,9 @@ mod tests {
 
     #[test]
     fn ranges_at_the_ends_of_the_numbers_do_not_overflow() {
-        for subnet in ["0.0.0.0/0", "255.255.255.255/32", "::/0", "ffff::/128", "10.0.0.0/31", "10.0.0.0/33", "x/8", "10.0.0.0"] {
+        for subnet in
+            ["0.0.0.0/0", "255.255.255.255/32", "::/0", "ffff::/128", "10.0.0.0/31", "10.0.0.0/33", "x/8", "10.0.0.0"]
+        {
             let text = format!(r#"{{"name":"n","type":"t","ipam":{{"type":"host-local","subnet":"{subnet}"}}}}"#);
             let n = Network::parse(text.as_bytes()).unwrap();
             assert!(n.pools.iter().all(|p| p.total() >= 0), "{subnet}");

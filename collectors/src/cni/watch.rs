@@ -86,7 +86,8 @@ impl<S: Sink> Watch<S> {
                 Ok(Err(e)) => self.sight.missed(e),
                 Err(_) => {
                     let secs = LOOK.as_secs();
-                    self.sight.missed(format!("a look at {} takes longer than {secs} s", self.config.conf_dir.display()));
+                    self.sight
+                        .missed(format!("a look at {} takes longer than {secs} s", self.config.conf_dir.display()));
                     self.state.note(format!("the network's files cannot be looked at within {secs} s"));
                 }
             }
@@ -115,7 +116,8 @@ impl<S: Sink> Watch<S> {
                 Readable::Unreadable { why } => self.state.note(format!("network configuration cannot be read: {why}")),
                 Readable::Absent => {
                     let dir = self.config.conf_dir.display();
-                    self.state.note(format!("there is no folder {dir}; it is looked for again (`conf_dir` names another)"));
+                    self.state
+                        .note(format!("there is no folder {dir}; it is looked for again (`conf_dir` names another)"));
                 }
                 Readable::Read | Readable::Waiting => {}
             }

@@ -167,10 +167,7 @@ impl Throttling {
 
     /// A look is complete: of each container that ran, the part of its periods since the last look in which it was
     /// held back. `uid_of` says which pod is meant.
-    pub(super) fn end<'p>(
-        &mut self,
-        uid_of: impl Fn(&str, &str) -> Option<&'p str>,
-    ) -> HashMap<(String, String), f64> {
+    pub(super) fn end<'p>(&mut self, uid_of: impl Fn(&str, &str) -> Option<&'p str>) -> HashMap<(String, String), f64> {
         let now = std::mem::take(&mut self.now);
         let mut out = HashMap::new();
         for (key, p) in &now {
@@ -241,9 +238,17 @@ mod tests {
     #[test]
     fn lines_that_are_none_are_passed_over() {
         let (mut p, mut t) = (Probes::default(), Throttling::default());
-        for line in ["", "#", "prober_probe_total", "prober_probe_total{", "prober_probe_total{} 1", "prober_probe_total{a=\"} x",
-            "prober_probe_total{result=\"failed\"} NaN", "prober_probe_total{result=\"fai\\\"led\"} 1", "container_cpu_cfs_periods_total{container=\"c} 1"]
-        {
+        for line in [
+            "",
+            "#",
+            "prober_probe_total",
+            "prober_probe_total{",
+            "prober_probe_total{} 1",
+            "prober_probe_total{a=\"} x",
+            "prober_probe_total{result=\"failed\"} NaN",
+            "prober_probe_total{result=\"fai\\\"led\"} 1",
+            "container_cpu_cfs_periods_total{container=\"c} 1",
+        ] {
             assert_eq!(p.line(line), None, "{line}");
             t.line(line);
         }

@@ -228,10 +228,8 @@ impl Pods {
         let deleting = pod.metadata.deletion_timestamp.is_some();
         let bad = !deleting && is_bad(&s);
         let init: Vec<ContainerStatus> = s.init_container_statuses.take().unwrap_or_default();
-        let init: Vec<_> = init
-            .into_iter()
-            .map(|c| ContainerStatus { r#type: sidecar(&c.name).then_some("sidecar"), ..c })
-            .collect();
+        let init: Vec<_> =
+            init.into_iter().map(|c| ContainerStatus { r#type: sidecar(&c.name).then_some("sidecar"), ..c }).collect();
         let mut containers = s.container_statuses.take().unwrap_or_default();
         let late = s.ephemeral_container_statuses.take().unwrap_or_default();
         containers.extend(late.into_iter().map(|c| ContainerStatus { r#type: Some("ephemeral"), ..c }));

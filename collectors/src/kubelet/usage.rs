@@ -243,7 +243,7 @@ impl Usage {
             let limit = pods.cpu_limit(&uid, &c.name);
             containers.push(container(c, limit, throttled, &mut levels));
         }
-        stalls("", &used.cpu.psi, &used.memory.psi, &used.io.psi, &mut levels);
+        stalls(&used.cpu.psi, &used.memory.psi, &used.io.psi, &mut levels);
         storage("storage", &used.storage, true, &mut levels);
         errors(&used.network, &mut levels);
         if let Some(n) = used.process_stats.process_count {
@@ -302,7 +302,7 @@ impl Usage {
         if let Some(n) = used.cpu.usage_nano_cores {
             levels.push(("cpu".to_owned(), Level::Amount(float(n), 500e6)));
         }
-        stalls("", &used.cpu.psi, &used.memory.psi, &used.io.psi, &mut levels);
+        stalls(&used.cpu.psi, &used.memory.psi, &used.io.psi, &mut levels);
         storage("fs", &used.fs, false, &mut levels);
         storage("images", &used.runtime.image_fs, false, &mut levels);
         errors(&used.network, &mut levels);
@@ -372,12 +372,12 @@ fn container(c: ContainerUse, limit: Option<i64>, throttled: Option<f64>, levels
     json!({"name": c.name, "cpu": cpu(&c.cpu, limit, throttled), "memory": memory(m, true)})
 }
 
-fn stalls(of: &str, cpu: &Option<Psi>, memory: &Option<Psi>, io: &Option<Psi>, levels: &mut Levels) {
+fn stalls(cpu: &Option<Psi>, memory: &Option<Psi>, io: &Option<Psi>, levels: &mut Levels) {
     for (name, psi) in [("cpu", cpu), ("memory", memory), ("io", io)] {
         if let Some(p) = psi {
             // Per cent of the last ten seconds.
             let some = (p.some.avg10 / 100.0).clamp(0.0, CLOSE - 0.01);
-            levels.push((format!("{name} pressure{of}"), Level::Part(some, 0.2)));
+            levels.push((format!("{name} pressure"), Level::Part(some, 0.2)));
         }
     }
 }

@@ -82,7 +82,10 @@ async fn usage(p: Arc<dyn Place>) {
     .await;
     let d = r.about("PodStats", "eats").pop().unwrap();
     assert_eq!(d["containers"][0]["memory"]["limitBytes"], 64 << 20, "{d}");
-    r.until("its limit", |r| r.about("PodStats", "eats").iter().any(|d| d["containers"][0]["cpu"]["limitNanoCores"] == 500_000_000)).await;
+    r.until("its limit", |r| {
+        r.about("PodStats", "eats").iter().any(|d| d["containers"][0]["cpu"]["limitNanoCores"] == 500_000_000)
+    })
+    .await;
     r.until("use of the node", |r| !r.data("NodeStats").is_empty()).await;
     let n = r.data("NodeStats").remove(0);
     for place in ["/memory/availableBytes", "/fs/inodesFree", "/rlimit/maxpid"] {
@@ -100,7 +103,10 @@ async fn least(p: Arc<dyn Place>) {
     for topic in [Topic::Pods, Topic::Stats, Topic::Probes, Topic::Throttling, Topic::Health] {
         r.until_topic(topic, answered).await;
     }
-    r.until("both pods", |r| !r.about("PodStatusUpdate", "shy").is_empty() && !r.about("PodStatusUpdate", "loud").is_empty()).await;
+    r.until("both pods", |r| {
+        !r.about("PodStatusUpdate", "shy").is_empty() && !r.about("PodStatusUpdate", "loud").is_empty()
+    })
+    .await;
     r.until("health", |r| r.data("NodeServiceState").iter().any(|d| d["state"] == "active")).await;
     let events = r.stop().await;
     for e in events {
@@ -148,7 +154,11 @@ async fn tls(p: Arc<dyn Place>) {
     FakeKubelet::other_authority(&other);
     let target = KubeletTarget { ca_file: Some(other), ..p.target(false) };
     let r = Running::start(&*p, KubeletConfig::default(), target.clone()).await;
-    r.until_topic(Topic::Pods, |s| matches!(s, TopicState::Failing { why } if why.contains("certificate is not accepted"))).await;
+    r.until_topic(
+        Topic::Pods,
+        |s| matches!(s, TopicState::Failing { why } if why.contains("certificate is not accepted")),
+    )
+    .await;
     r.stop().await;
     let target = KubeletTarget { insecure_skip_verify: true, ..target };
     let config = KubeletConfig { insecure_skip_verify: true, ..KubeletConfig::default() };

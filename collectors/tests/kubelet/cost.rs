@@ -64,9 +64,11 @@ pub(crate) fn child() {
 /// A pod as large as they are: managed fields, volumes, probes.
 fn large(i: usize) -> Value {
     let mut p = pod("shop", &format!("cart-{i}"), &format!("uid-{i}"));
-    let fields: serde_json::Map<String, Value> = (0..120).map(|n| (format!("f:field{n}"), json!({"f:x": {}}))).collect();
+    let fields: serde_json::Map<String, Value> =
+        (0..120).map(|n| (format!("f:field{n}"), json!({"f:x": {}}))).collect();
     p["metadata"]["managedFields"] = json!([{"manager": "kube-controller-manager", "fieldsV1": fields}]);
-    let env: Vec<Value> = (0..30).map(|n| json!({"name": format!("NAME_{n}"), "value": "a value of some length"})).collect();
+    let env: Vec<Value> =
+        (0..30).map(|n| json!({"name": format!("NAME_{n}"), "value": "a value of some length"})).collect();
     p["spec"]["containers"][0]["env"] = env.into();
     p
 }
@@ -80,7 +82,9 @@ fn cadvisor() -> String {
             ));
         }
         for name in ["container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total"] {
-            text.push_str(&format!("{name}{{container=\"c\",namespace=\"shop\",pod=\"cart-{i}\"}} {i} 1795295765694\n"));
+            text.push_str(&format!(
+                "{name}{{container=\"c\",namespace=\"shop\",pod=\"cart-{i}\"}} {i} 1795295765694\n"
+            ));
         }
     }
     text
@@ -103,7 +107,16 @@ pub(crate) async fn measure() {
         p.kubelet.put(large(i));
     }
     let summary = |grown: usize| {
-        let pods: Vec<Value> = (0..PODS).map(|i| used("shop", &format!("cart-{i}"), &format!("uid-{i}"), (8 + if i < 5 { grown as u64 } else { 0 }) << 20)).collect();
+        let pods: Vec<Value> = (0..PODS)
+            .map(|i| {
+                used(
+                    "shop",
+                    &format!("cart-{i}"),
+                    &format!("uid-{i}"),
+                    (8 + if i < 5 { grown as u64 } else { 0 }) << 20,
+                )
+            })
+            .collect();
         json!({"node": node(), "pods": pods})
     };
     p.kubelet.summary(summary(0));
@@ -130,7 +143,11 @@ pub(crate) async fn measure() {
     child.wait().unwrap();
     // The kernel counts a hundred ticks a second.
     let percent = (after - before) as f64 / begun.elapsed().as_secs_f64();
-    println!("{PODS} pods, {secs} s: {percent:.2} % of a core, at most {:.1} MB resident; asked for /pods {} times", most as f64 / 1_024.0, p.kubelet.seen("/pods"));
+    println!(
+        "{PODS} pods, {secs} s: {percent:.2} % of a core, at most {:.1} MB resident; asked for /pods {} times",
+        most as f64 / 1_024.0,
+        p.kubelet.seen("/pods")
+    );
     assert!(most < 30 << 10, "{most} kB");
     assert!(percent < 2.0, "{percent} %");
 }

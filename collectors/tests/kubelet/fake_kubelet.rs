@@ -270,8 +270,9 @@ impl FakeKubelet {
             _ => "proxy",
         };
         if refused || right == "proxy" || (right == "log" && !logs) {
-            let text =
-                format!("Forbidden (user=system:serviceaccount:play:agent, verb=get, resource=nodes, subresource(s)=[{right}])");
+            let text = format!(
+                "Forbidden (user=system:serviceaccount:play:agent, verb=get, resource=nodes, subresource(s)=[{right}])"
+            );
             return plain(stream, 403, &text).await;
         }
         let body: Option<Vec<u8>> = {
@@ -279,7 +280,11 @@ impl FakeKubelet {
             match (path.as_str(), right) {
                 ("/pods", _) => {
                     let items: Vec<&Value> = s.pods.values().collect();
-                    Some(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}).to_string().into())
+                    Some(
+                        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+                            .to_string()
+                            .into(),
+                    )
                 }
                 ("/stats/summary", _) => Some(serde_json::to_string_pretty(&s.summary).unwrap().into()),
                 ("/healthz", _) => Some(b"ok".to_vec()),
@@ -294,7 +299,9 @@ impl FakeKubelet {
             Some(Fault::Huge) => return huge(stream).await,
             _ => {}
         }
-        if right == "log" && let Some(range) = header("range") {
+        if right == "log"
+            && let Some(range) = header("range")
+        {
             let n: usize = range.trim_start_matches("bytes=-").parse().unwrap();
             let from = body.len().saturating_sub(n);
             let head = format!(
@@ -307,7 +314,8 @@ impl FakeKubelet {
             stream.write_all(&body[from..]).await?;
             return stream.flush().await;
         }
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await?;
         match fault {
             Some(Fault::Cut) => {
@@ -329,7 +337,8 @@ impl FakeKubelet {
 }
 
 async fn plain(stream: &mut TlsStream<TcpStream>, code: u16, text: &str) -> std::io::Result<()> {
-    let head = format!("HTTP/1.1 {code} Some Reason\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
+    let head =
+        format!("HTTP/1.1 {code} Some Reason\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await
@@ -337,7 +346,9 @@ async fn plain(stream: &mut TlsStream<TcpStream>, code: u16, text: &str) -> std:
 
 /// Half a gigabyte: one pod of 100 MB, and pods after that until somebody hangs up.
 async fn huge(stream: &mut TlsStream<TcpStream>) -> std::io::Result<()> {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 536870912\r\n\r\n{\"items\":[{\"metadata\":{\"name\":\"").await?;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 536870912\r\n\r\n{\"items\":[{\"metadata\":{\"name\":\"")
+        .await?;
     let block = vec![b'x'; 1 << 20];
     for _ in 0..100 {
         stream.write_all(&block).await?;

@@ -79,8 +79,11 @@ async fn down() {
     let states: Vec<Value> = r.data("NodeServiceState").iter().map(|d| d["state"].clone()).collect();
     assert_eq!(states, ["active", "down", "active"]);
     let events = r.stop().await;
-    let kinds: Vec<EventKind> =
-        events.iter().filter(|e| e.kind == "NodeServiceState").map(|e| normalise(e, &Nothing).unwrap().events[0].kind).collect();
+    let kinds: Vec<EventKind> = events
+        .iter()
+        .filter(|e| e.kind == "NodeServiceState")
+        .map(|e| normalise(e, &Nothing).unwrap().events[0].kind)
+        .collect();
     assert_eq!(kinds, [EventKind::NodeServiceUp, EventKind::NodeServiceDown, EventKind::NodeServiceUp]);
 }
 
@@ -130,11 +133,15 @@ async fn refused() {
 async fn broken() {
     let (p, r) = started().await;
     let mut n = 0;
-    for fault in [Fault::Cut, Fault::Half, Fault::Slow(400), Fault::Silent, Fault::Status(503, "busy"), Fault::Status(404, "")] {
+    for fault in
+        [Fault::Cut, Fault::Half, Fault::Slow(400), Fault::Silent, Fault::Status(503, "busy"), Fault::Status(404, "")]
+    {
         p.kubelet.fail("/pods", fault.clone(), 1);
         n += 1;
         p.kubelet.put(crashed(pod("play", "a", "uid-a"), n, ""));
-        let news = |r: &Running| r.about("PodStatusUpdate", "a").last().is_some_and(|d| d["containers"][0]["restartCount"] == n);
+        let news = |r: &Running| {
+            r.about("PodStatusUpdate", "a").last().is_some_and(|d| d["containers"][0]["restartCount"] == n)
+        };
         r.until(&format!("restart {n} after {fault:?}"), news).await;
     }
     assert_eq!(r.about("PodStatusUpdate", "b").len(), 1);
@@ -159,7 +166,9 @@ async fn garbage() {
 
 async fn one_bad_pod() {
     let (p, r) = started().await;
-    p.kubelet.put(json!({"metadata": {"name": "bad", "namespace": "play", "uid": 7}, "spec": {"env": [{"value": "CANARY"}]}}));
+    p.kubelet.put(
+        json!({"metadata": {"name": "bad", "namespace": "play", "uid": 7}, "spec": {"env": [{"value": "CANARY"}]}}),
+    );
     p.kubelet.put(pod("play", "z", "uid-z"));
     r.until("the pod behind it", |r| r.about("PodStatusUpdate", "z").len() == 1).await;
     answers(&p, 3).await;
@@ -221,11 +230,15 @@ async fn metrics() {
     let (p, r) = started().await;
     let labels = "container=\"c\",namespace=\"play\",pod=\"a\"";
     let probes = |n: u32| {
-        let text = format!("prober_probe_total{{{labels},pod_uid=\"uid-a\",probe_type=\"Readiness\",result=\"failed\"}} {n}\n");
+        let text = format!(
+            "prober_probe_total{{{labels},pod_uid=\"uid-a\",probe_type=\"Readiness\",result=\"failed\"}} {n}\n"
+        );
         p.kubelet.metrics("/metrics/probes", &text);
     };
     let held = |all: u32, n: u32| {
-        let text = format!("container_cpu_cfs_periods_total{{{labels}}} {all} 1\ncontainer_cpu_cfs_throttled_periods_total{{{labels}}} {n} 1\n");
+        let text = format!(
+            "container_cpu_cfs_periods_total{{{labels}}} {all} 1\ncontainer_cpu_cfs_throttled_periods_total{{{labels}}} {n} 1\n"
+        );
         p.kubelet.metrics("/metrics/cadvisor", &text);
     };
     (probes(5), held(100, 0));
@@ -238,7 +251,8 @@ async fn metrics() {
     r.until("the failed probe", |r| r.about("ProbeResult", "a").len() == 1).await;
     let probe = r.about("ProbeResult", "a").remove(0);
     assert_eq!((&probe["probe"], &probe["failures"], &probe["uid"]), (&"readiness".into(), &6.into(), &"uid-a".into()));
-    let throttled = |r: &Running| r.about("PodStats", "a").iter().any(|d| d["containers"][0]["cpu"]["throttled"] == 0.8);
+    let throttled =
+        |r: &Running| r.about("PodStats", "a").iter().any(|d| d["containers"][0]["cpu"]["throttled"] == 0.8);
     r.until("throttling", throttled).await;
     for e in r.stop().await {
         normalise(&e, &Nothing).unwrap();
@@ -269,7 +283,9 @@ async fn from_file() {
 /// Whatever comes, the next good answer is used.
 async fn mutated() {
     let (p, r) = started().await;
-    let list = json!({"kind": "PodList", "items": [pod("play", "a", "uid-a"), crashed(pod("play", "b", "uid-b"), 1, "x")]}).to_string();
+    let list =
+        json!({"kind": "PodList", "items": [pod("play", "a", "uid-a"), crashed(pod("play", "b", "uid-b"), 1, "x")]})
+            .to_string();
     let mut seed = 1u64;
     let mut dice = move |n: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -112,7 +112,8 @@ impl Real {
         let addresses = node["status"]["addresses"].as_array().unwrap();
         let inside = addresses.iter().find(|a| a["type"] == "InternalIP").unwrap();
         real.address = inside["address"].as_str().unwrap().to_owned();
-        let ca = real.kubectl(&["get", "configmap", "kube-root-ca.crt", "-n", "default", "-o", "jsonpath={.data.ca\\.crt}"], "");
+        let ca = real
+            .kubectl(&["get", "configmap", "kube-root-ca.crt", "-n", "default", "-o", "jsonpath={.data.ca\\.crt}"], "");
         std::fs::write(real.dir.path().join("ca.crt"), ca).unwrap();
         let ns = real.name.clone();
         real.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}}));
@@ -121,9 +122,13 @@ impl Real {
             ("reader", vec!["nodes/pods", "nodes/stats", "nodes/metrics", "nodes/healthz", "nodes/log"]),
         ] {
             let role = format!("{ns}-{account}");
-            real.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ns}}));
-            real.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": role},
-                "rules": [{"apiGroups": [""], "resources": rights, "verbs": ["get"]}]}));
+            real.apply(
+                &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ns}}),
+            );
+            real.apply(
+                &json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": role},
+                "rules": [{"apiGroups": [""], "resources": rights, "verbs": ["get"]}]}),
+            );
             real.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": role},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
                 "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": ns}]}));
@@ -300,8 +305,8 @@ impl Running {
         memory: Arc<Memory>,
     ) -> Self {
         let connection = Arc::new(Connection::to_kubelet(target).await.unwrap());
-        let collector = KubeletCollector::new(config, connection, place.node(), "test", Redaction::default())
-            .with_timing(quick());
+        let collector =
+            KubeletCollector::new(config, connection, place.node(), "test", Redaction::default()).with_timing(quick());
         let state = collector.state();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(collector.run(MemorySink(Arc::clone(&memory)), async move {

@@ -60,7 +60,10 @@ fn lay_out(session: &Session, s: &Survey, wide: bool) -> String {
     if !s.kubelet.is_empty() {
         let refused: Vec<_> = s.kubelet.iter().filter(|k| !k.refused.is_empty()).collect();
         let allowed = s.kubelet.len() - refused.len();
-        out.push_str(&format!("\nat the kubelets {allowed} of {} rights (get), for agents on the nodes", s.kubelet.len()));
+        out.push_str(&format!(
+            "\nat the kubelets {allowed} of {} rights (get), for agents on the nodes",
+            s.kubelet.len()
+        ));
         out.push_str(if refused.is_empty() { ", all allowed\n" } else { "; `up` needs none of them\n" });
         if !refused.is_empty() || wide {
             let mut t = Table::new(&["RIGHT", "ALLOWED", "WITHOUT IT NOTHING IS TOLD OF"]).indented(2);
