@@ -14,6 +14,7 @@ use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::error::{ConnectError, chain};
+use crate::kubelet::KubeletTarget;
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -29,6 +30,13 @@ pub struct Target {
     pub context: Option<String>,
 }
 
+/// Whom, of both kinds.
+#[derive(Clone, Debug)]
+pub(crate) enum Whom {
+    Cluster(Target),
+    Kubelet(KubeletTarget),
+}
+
 /// What was read of a kubeconfig.
 struct Settled {
     client: Client,
@@ -37,9 +45,9 @@ struct Settled {
     namespace: String,
 }
 
-/// An API server, and credentials for it.
+/// An API server or a kubelet, and credentials for it.
 pub struct Connection {
-    target: Target,
+    target: Whom,
     client: RwLock<Client>,
     renewed: Mutex<Instant>,
     context: String,
@@ -55,6 +63,10 @@ impl Connection {
     /// # Errors
     /// No kubeconfig, one that cannot be used, no such context, or credentials that cannot be got.
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
+        Self::to(Whom::Cluster(target)).await
+    }
+
+    pub(crate) async fn to(target: Whom) -> Result<Self, ConnectError> {
         let Settled { client, context, server, namespace } = settle(&target).await?;
         Ok(Connection {
             target,
@@ -67,7 +79,7 @@ impl Connection {
         })
     }
 
-    /// Name of the context; `in-cluster` for a pod's own account.
+    /// Name of the context; `in-cluster` for a pod's own account, `kubelet` for a kubelet.
     pub fn context(&self) -> &str {
         &self.context
     }
@@ -111,13 +123,16 @@ impl Connection {
     }
 }
 
-async fn settle(target: &Target) -> Result<Settled, ConnectError> {
-    let (mut config, context) = match read(target)? {
-        Some(kubeconfig) => from_file(target, kubeconfig).await?,
-        None => {
-            let config = Config::incluster().map_err(|e| ConnectError::NoConfig { why: chain(&e) })?;
-            (config, "in-cluster".to_owned())
-        }
+async fn settle(target: &Whom) -> Result<Settled, ConnectError> {
+    let (mut config, context) = match target {
+        Whom::Kubelet(kubelet) => (kubelet.config().await?, "kubelet".to_owned()),
+        Whom::Cluster(target) => match read(target)? {
+            Some(kubeconfig) => from_file(target, kubeconfig).await?,
+            None => {
+                let config = Config::incluster().map_err(|e| ConnectError::NoConfig { why: chain(&e) })?;
+                (config, "in-cluster".to_owned())
+            }
+        },
     };
     config.connect_timeout = Some(CONNECT);
     // Watches are silent for long, and their readers have time limits of their own.

@@ -41,6 +41,14 @@ pub enum ConnectError {
         /// Detail.
         why: String,
     },
+    /// What is said about a kubelet cannot be used.
+    #[error("the kubelet at {address} cannot be talked to: {why}")]
+    Kubelet {
+        /// Its address.
+        address: String,
+        /// Detail.
+        why: String,
+    },
 }
 
 /// Why a request brought no answer; each variant is what the caller must do.

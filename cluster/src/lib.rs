@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod kubelet;
 mod request;
 mod resource;
 mod rights;
@@ -16,7 +17,8 @@ mod served;
 
 pub use connection::{Connection, Target};
 pub use error::{ApiError, ConnectError};
-pub use request::{Line, Lines};
+pub use kubelet::KubeletTarget;
+pub use request::{Chunks, Line, Lines};
 pub use resource::Resource;
 pub use rights::{Ask, Verdict};
 pub use served::{ServedGroup, ServerVersion};

@@ -43,9 +43,44 @@ impl Connection {
     /// # Errors
     /// As [`Connection::get`].
     pub async fn lines(&self, path: &str, accept: &str, line: usize, limit: Duration) -> Result<Lines, ApiError> {
-        let sent = self.send(Method::GET, path, accept, Bytes::new());
+        let sent = self.send(Method::GET, path, accept, Bytes::new(), None);
         let response = tokio::time::timeout(limit, sent).await.map_err(|_| late(limit))??;
         Ok(Lines { body: response.into_body(), buffer: BytesMut::new(), looked: 0, max: line, skipping: 0 })
+    }
+
+    /// The answer to a GET, piece by piece as it comes, as the network cuts it. `limit`: until it begins.
+    ///
+    /// # Errors
+    /// As [`Connection::get`].
+    pub async fn chunks(&self, path: &str, accept: &str, limit: Duration) -> Result<Chunks, ApiError> {
+        let sent = self.send(Method::GET, path, accept, Bytes::new(), None);
+        let response = tokio::time::timeout(limit, sent).await.map_err(|_| late(limit))??;
+        Ok(Chunks { body: response.into_body() })
+    }
+
+    /// The last `bytes` bytes of what a GET answers with, and whether something stands before them. A server that knows
+    /// no ranges sends all of it, which is read up to `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Connection::get`].
+    pub async fn end_of(
+        &self,
+        path: &str,
+        bytes: usize,
+        most: usize,
+        limit: Duration,
+    ) -> Result<(Bytes, bool), ApiError> {
+        let all = async {
+            let range = format!("bytes=-{bytes}");
+            let response = self.send(Method::GET, path, "*/*", Bytes::new(), Some(range)).await?;
+            let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+            let begins = response.headers().get(http::header::CONTENT_RANGE).and_then(|h| h.to_str().ok());
+            let cut = partial && !begins.is_some_and(|r| r.trim_start_matches("bytes").trim_start().starts_with("0-"));
+            let mut body = collect(response.into_body(), most).await?;
+            let over = body.len().saturating_sub(bytes);
+            Ok((body.split_off(over), cut || over > 0))
+        };
+        tokio::time::timeout(limit, all).await.map_err(|_| late(limit))?
     }
 
     async fn whole(
@@ -58,16 +93,26 @@ impl Connection {
         limit: Duration,
     ) -> Result<Bytes, ApiError> {
         let all = async {
-            let response = self.send(method, path, accept, body).await?;
+            let response = self.send(method, path, accept, body, None).await?;
             collect(response.into_body(), bytes).await
         };
         tokio::time::timeout(limit, all).await.map_err(|_| late(limit))?
     }
 
-    async fn send(&self, method: Method, path: &str, accept: &str, body: Bytes) -> Result<Response<Body>, ApiError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Bytes,
+        range: Option<String>,
+    ) -> Result<Response<Body>, ApiError> {
         let mut request = Request::builder().method(&method).uri(path).header(http::header::ACCEPT, accept);
         if method == Method::POST {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(range) = range {
+            request = request.header(http::header::RANGE, range);
         }
         let request = request
             .body(Body::from(body))
@@ -170,6 +215,31 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
         }
     }
     Ok(all.freeze())
+}
+
+/// An answer that comes piece by piece.
+pub struct Chunks {
+    body: Body,
+}
+
+impl Chunks {
+    /// The next piece; none at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `Away` where the answer breaks off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(ApiError::Away(format!("the answer broke off: {}", chain(&e)))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A line of an answer.

@@ -29,7 +29,6 @@ mod logs;
 mod outlet;
 mod reach;
 mod secrets;
-mod stamp;
 mod state;
 mod survey;
 
@@ -52,15 +51,15 @@ use follow::Follower;
 use kinds::{Form, Scope};
 pub use known::{CONSUMER, Memory};
 use known::{Known, Saved};
-use logs::LogDesk;
 use outlet::{Closed, Outlet, Writer};
 pub use outlet::{LogSink, QUEUE, QUEUE_BYTES, Sink};
 pub use reach::{Lost, Reach};
-use stamp::Stamp;
 pub use state::{Counts, ScopeState, State};
 pub use survey::{Finding, Survey, survey};
 
+use crate::log_desk::LogDesk;
 use crate::redaction::Redaction;
+use crate::stamp::{self, Stamp};
 
 /// Between two looks at the pulse.
 const PULSE: Duration = Duration::from_secs(5);

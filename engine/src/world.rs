@@ -288,6 +288,9 @@ impl World {
         let is = &mut pod.status;
         is.pod_ip.clone_from(&was.pod_ip);
         is.host_ip.clone_from(&was.host_ip);
+        is.pod_ips.clone_from(&was.pod_ips);
+        is.qos_class.clone_from(&was.qos_class);
+        is.nominated_node_name.clone_from(&was.nominated_node_name);
         is.start_time = was.start_time;
         if is.conditions.is_empty() {
             is.conditions.clone_from(&was.conditions);

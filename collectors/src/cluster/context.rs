@@ -10,9 +10,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::config::{ClusterConfig, Timing};
 use super::kinds::{Form, Scope};
-use super::logs::{LogDesk, Want, failing};
 use super::outlet::Outlet;
 use super::state::State;
+use crate::log_desk::{LogDesk, Want, failing};
 use crate::redaction::Redaction;
 
 /// What all followers share.
@@ -53,7 +53,7 @@ impl Context {
 
     pub(crate) fn read_logs(&self, wants: Vec<Want>) {
         if let Some(desk) = self.logs.as_ref().filter(|_| !wants.is_empty()) {
-            desk.ask(wants, &self.state.counts);
+            desk.ask(wants, &self.state.counts.logs_dropped);
         }
     }
 

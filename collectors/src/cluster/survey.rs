@@ -44,6 +44,8 @@ pub struct Survey {
     pub clock_ahead_secs: i64,
     /// Every kind that would be watched, by name.
     pub kinds: Vec<Finding>,
+    /// What the same credentials would be allowed at the kubelets: an agent on each node needs as much.
+    pub kubelet: Vec<Finding>,
     /// What the settings leave out.
     pub switched_off: Vec<&'static str>,
 }
@@ -95,6 +97,7 @@ pub async fn survey(connection: Arc<Connection>, config: &ClusterConfig) -> Resu
         found.push(done.map_err(|e| ApiError::Garbled(format!("a question ended with a defect of tapio: {e}")))??);
     }
     found.sort_by(|a, b| a.resource.cmp(&b.resource));
+    let kubelet = crate::kubelet::rights(&connection).await?;
     let off = [
         (config.config_maps, "configmaps: changes of settings and whom they hit"),
         (config.secrets, "secrets: which key of which Secret changed, and by whom (off unless asked for)"),
@@ -107,6 +110,7 @@ pub async fn survey(connection: Arc<Connection>, config: &ClusterConfig) -> Resu
         user,
         clock_ahead_secs: connection.clock_ahead() / tapio_core::time::SECOND,
         kinds: found,
+        kubelet,
         switched_off: off.into_iter().filter(|(on, _)| !on).map(|(_, what)| what).collect(),
     })
 }

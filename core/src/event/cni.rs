@@ -4,6 +4,7 @@ pub mod cni_config;
 pub mod cni_failure;
 pub mod ipam_state;
 pub mod network_policy;
+pub mod words;
 
 pub use cni_config::CniConfig;
 pub use cni_failure::CniFailure;

@@ -1,5 +1,8 @@
 //! Nodes and the control plane: what runs on them, told by conditions, leases and the node's own service manager.
 
+use std::collections::BTreeMap;
+
+use tapio_core::event::cni::words;
 use tapio_core::object::{Body, Object, ObjectRef};
 use tapio_core::time::{SECOND, Time};
 
@@ -42,8 +45,10 @@ manual! {
     "node-down": Documented [NodeNotReady];
     /// The pod network of a node is not set up.
     ///
-    /// Required: Ready=False with "cni plugin not initialized" or "network plugin is not ready".
-    /// Supports: the CNI's pod on that node fails.
+    /// Required: Ready=False with "cni plugin not initialized" or "network plugin is not ready"; or condition
+    /// NetworkUnavailable; or pods that cannot be set up, in words of the network plugin about the node: no
+    /// configuration, no program, an agent that does not answer, no access to the API server.
+    /// Supports: the CNI's pod on that node fails; several pods of the node fail alike.
     /// Refuted by: the runtime is down.
     /// Do: look at the CNI's pod on that node and at its configuration folder.
     "cni-not-ready": CapturedText [NodeNotReady, SandboxFailed];
@@ -79,7 +84,7 @@ pub fn find(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
         let Some(o) = entry.live() else { continue };
         services(view, entry, out);
         if let Some(s) = symptoms.iter().find(|s| s.object == o.key && s.trouble == Trouble::NodeNotReady) {
-            out.extend(condition(view, entry, o, s));
+            out.extend(condition(view, entry, o, s).or_else(|| unavailable(view, o, s)));
         }
     }
     leases(view, symptoms, out);
@@ -169,6 +174,7 @@ fn is_proxy(p: &PodFacts) -> bool {
 
 /// A kube-proxy that ends again and again on some of the nodes, for a reason that nothing else tells.
 pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    network(view, left, out);
     let proxies: Vec<&PodFacts> = view.pods.values().filter(|p| is_proxy(p) && !p.is_leaving()).collect();
     // All of them at once have one cause, and it is no node's.
     if proxies.len() > 1 && !proxies.iter().any(|p| p.pod.is_ready()) {
@@ -195,28 +201,64 @@ pub fn residual(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
     }
 }
 
-/// Whether a network plugin says that it has no address left. One certain address that is taken is another thing.
-fn says_no_address(text: &str) -> bool {
-    [
-        "no IP addresses available in range set",
-        "No more free affine blocks and strict affinity enabled",
-        "No IPs available in pools",
-        "Assigned 0 out of 1 requested IPv4 addresses",
-        "failed to assign an IP address to container",
-        "InsufficientFreeAddressesInSubnet",
-        "Could not allocate IP in range",
-        "No available addresses",
-        "range is full",
-    ]
-    .iter()
-    .any(|w| text.contains(w))
+/// Condition NetworkUnavailable of a node that is ready otherwise.
+fn unavailable(view: &View, o: &Object, s: &Symptom) -> Option<Hypothesis> {
+    let n = o.as_node()?;
+    let c = n.condition("NetworkUnavailable").filter(|c| c.status == "True" && n.is_ready())?;
+    let says = format!("NetworkUnavailable={}: {} {}", c.status, c.reason, shorten(&c.message, 200));
+    Some(
+        Hypothesis::new(
+            "cni-not-ready",
+            o.key.clone(),
+            s.since,
+            Proof::Stated,
+            format!("the pod network of {} is not set up: {}", o.key, c.reason),
+        )
+        .counting_from(s.counts_from)
+        .via("node")
+        .with([view.state(&o.key, Some(s.since), says)])
+        .unless("another service of the node is down too", false)
+        .next(kubectl("describe", &o.key)),
+    )
+}
+
+/// Pods that cannot be set up for what their node's network lacks, by the words of its plugin.
+fn network(view: &View, left: &[Symptom], out: &mut Vec<Hypothesis>) {
+    let mut by_node: BTreeMap<ObjectRef, Vec<(&Symptom, &PodFacts, words::Trouble)>> = BTreeMap::new();
+    for s in left.iter().filter(|s| s.trouble == Trouble::SandboxFailed) {
+        let Some(p) = view.pods.get(&s.object) else { continue };
+        let notes = p.notes(&["FailedCreatePodSandBox", "NetworkNotReady"]);
+        let Some(trouble) = notes.last().and_then(|n| words::trouble(&n.message)).filter(|t| t.is_of_node()) else {
+            continue;
+        };
+        let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
+        by_node.entry(node).or_default().push((s, p, trouble));
+    }
+    for (node, found) in by_node {
+        let Some((first, pod, trouble)) = found.iter().min_by_key(|(s, ..)| s.since) else { continue };
+        let Some(note) = pod.notes(&["FailedCreatePodSandBox", "NetworkNotReady"]).last() else { continue };
+        let summary = format!("pods on {node} cannot be set up: {}", trouble.sentence());
+        out.push(
+            Hypothesis::new("cni-not-ready", node.clone(), first.since, Proof::Stated, summary)
+                .explaining_only(found.iter().map(|(s, ..)| s.object.clone()))
+                .counting_from(first.counts_from)
+                .via("node")
+                .supported(u32::from(found.len() > 1))
+                .with([view.noted(&first.object, note)])
+                .unless("the pod got its address", !pod.pod.status.pod_ip.is_empty())
+                .next(kubectl("describe", &node)),
+        );
+    }
 }
 
 /// Pods that get no address.
 fn addresses(view: &View, symptoms: &[Symptom], out: &mut Vec<Hypothesis>) {
     for s in symptoms.iter().filter(|s| s.trouble == Trouble::SandboxFailed) {
         let Some(p) = view.pods.get(&s.object) else { continue };
-        let notes: Vec<_> = p.notes(&["FailedCreatePodSandBox"]).filter(|n| says_no_address(&n.message)).collect();
+        let notes: Vec<_> = p
+            .notes(&["FailedCreatePodSandBox"])
+            .filter(|n| words::trouble(&n.message) == Some(words::Trouble::NoAddress))
+            .collect();
         let Some(n) = notes.last() else { continue };
         let node = ObjectRef::cluster_scoped("Node", &p.pod.spec.node_name);
         let running = view.world.into(&node, tapio_core::ontology::Relation::RunsOn).len();
@@ -402,40 +444,4 @@ fn control_plane_node(view: &View, holder: &str) -> Option<ObjectRef> {
     };
     let only = if nodes.len() == 1 { nodes.first() } else { None };
     named.or(plane).or(only).map(|n| n.key.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plugins_say_that_no_address_is_left() {
-        for (text, want) in [
-            (
-                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"ab12\": plugin type=\"bridge\" failed (add): failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
-                true,
-            ),
-            // Before 1.24 the kubelet named the plugin otherwise.
-            (
-                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to set up sandbox container \"ab12\" network for pod \"cart-1\": networkPlugin cni failed to set up pod \"cart-1_shop\" network: failed to allocate for range 0: no IP addresses available in range set: 10.244.0.1-10.244.0.254",
-                true,
-            ),
-            (
-                "plugin type=\"calico\" failed (add): failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled",
-                true,
-            ),
-            (
-                "plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: failed to assign an IP address to container",
-                true,
-            ),
-            (
-                "failed to allocate for range 0: requested IP address 10.1.1.1 is not available in range set 10.1.0.1-10.1.255.254",
-                false,
-            ),
-            ("plugin type=\"flannel\" failed (add): open /run/flannel/subnet.env: no such file or directory", false),
-            ("dial unix /run/containerd/containerd.sock: connect: connection refused", false),
-        ] {
-            assert_eq!(says_no_address(text), want, "{text}");
-        }
-    }
 }

@@ -57,6 +57,23 @@ fn lay_out(session: &Session, s: &Survey, wide: bool) -> String {
         }
         out.push_str(&t.lay_out(session.screen.width, if wide { Overflow::Keep } else { Overflow::Wrap }, p));
     }
+    if !s.kubelet.is_empty() {
+        let refused: Vec<_> = s.kubelet.iter().filter(|k| !k.refused.is_empty()).collect();
+        let allowed = s.kubelet.len() - refused.len();
+        out.push_str(&format!(
+            "\nat the kubelets {allowed} of {} rights (get), for agents on the nodes",
+            s.kubelet.len()
+        ));
+        out.push_str(if refused.is_empty() { ", all allowed\n" } else { "; `up` needs none of them\n" });
+        if !refused.is_empty() || wide {
+            let mut t = Table::new(&["RIGHT", "ALLOWED", "WITHOUT IT NOTHING IS TOLD OF"]).indented(2);
+            for k in s.kubelet.iter().filter(|k| wide || !k.refused.is_empty()) {
+                let word = if k.refused.is_empty() { "yes" } else { "no" };
+                t.row([k.resource.clone(), word.to_owned(), k.without_it.to_owned()]);
+            }
+            out.push_str(&t.lay_out(session.screen.width, if wide { Overflow::Keep } else { Overflow::Wrap }, p));
+        }
+    }
     if !s.switched_off.is_empty() {
         out.push_str("\nleft out by the settings:\n");
         for what in &s.switched_off {

@@ -3,6 +3,7 @@
 //! Reasons are the writers' own constants and hardly change; texts are looked at only where one reason says several
 //! things. A reason that is not listed stays a `kubernetes_event`: its text is kept, nothing is guessed.
 
+use crate::event::cni::words::{self, Trouble::NoAddress};
 use crate::unified::EventKind::{self, *};
 use crate::unified::Severity::{self, *};
 
@@ -136,11 +137,11 @@ pub(super) fn judge(object: &str, reason: &str, text: &str, r#type: &str) -> Jud
             plain(BindingFailed, Medium)
         }
         "FailedPostStartHook" | "FailedPreStopHook" | "FailedPreStartHook" => plain(HookFailed, Medium),
-        "FailedCreatePodSandBox" => match is_about_network(text) {
-            true => plain(PodNetworkFailed, High),
+        "FailedCreatePodSandBox" => match words::is_about_network(text) || words::trouble(text) == Some(NoAddress) {
+            true => Judged { kind: PodNetworkFailed, severity: High, note: network_note(text) },
             false => plain(ContainerStartFailed, High),
         },
-        "NetworkNotReady" => plain(PodNetworkFailed, High),
+        "NetworkNotReady" => Judged { kind: PodNetworkFailed, severity: High, note: network_note(text) },
         "NodeNotReady"
         | "ContainerGCFailed"
         | "Rebooted"
@@ -187,9 +188,8 @@ fn is_about_image(text: &str) -> bool {
     IMAGE.iter().any(|t| text.contains(t))
 }
 
-fn is_about_network(text: &str) -> bool {
-    const NETWORK: &[&str] = &["network for sandbox", "plugin type=", "networkPlugin", "cni ", "CNI", "IPAM", "ipam"];
-    NETWORK.iter().any(|t| text.contains(t))
+fn network_note(text: &str) -> Option<(&'static str, &'static str)> {
+    words::trouble(text).map(|t| ("trouble", t.as_str()))
 }
 
 fn probe(text: &str) -> Judged {

@@ -4,8 +4,11 @@
 //! {"namespace":"shop","pod":"cart-1","uid":"…","container":"","plugin":"calico","operation":"ADD",
 //!  "error":"no IP addresses available in range set: 10.244.0.1-10.244.0.254","code":11}
 //! ```
-//! `error` is needed. Without `pod` the event is about the plugin on its node.
+//! `error` is needed. Without `pod` the event is about the plugin on its node. What the error means is found in its words
+//! (annotation `trouble`: `no_address`, `not_configured`, `bad_configuration`, `no_plugin`, `agent_away`,
+//! `unauthorised`, `leftover`, `timeout`).
 
+use crate::event::cni::words;
 use crate::event::shape::{Text, shape};
 use crate::event::{EventDoc, Malformed, Normalised, Payload, Whom, need, one, read, shorten};
 use crate::raw::RawEvent;
@@ -49,24 +52,27 @@ shape! {
 pub(crate) fn normalise(raw: &RawEvent) -> Result<Normalised<'_>, Malformed> {
     let data: CniFailure = read(raw)?;
     let error = need(raw, "error", &data.error)?;
+    let plugin = if data.plugin.is_empty() { words::plugin(error).unwrap_or("") } else { &data.plugin };
     let whom = Whom {
         namespace: &data.namespace,
         pod: &data.pod,
         uid: &data.uid,
         container: &data.container,
-        otherwise: &data.plugin,
+        otherwise: plugin,
     };
     // What fails on tearing down leaves something behind; no pod waits for it.
     let severity = if data.operation.eq_ignore_ascii_case("DEL") { Severity::Low } else { Severity::High };
-    let message =
-        format!("the network of {} could not be set up by {}: {}", whom.name(), data.plugin, shorten(error, 500));
+    let message = format!("the network of {} could not be set up by {plugin}: {}", whom.name(), shorten(error, 500));
     let mut event = whom
-        .event(raw, EventKind::PodNetworkFailed, &[&data.plugin, &data.operation, error])
+        .event(raw, EventKind::PodNetworkFailed, &[plugin, &data.operation, error])
         .saying(severity, message)
         .with("reason", shorten(error, 200));
-    for (key, value) in [("plugin", &data.plugin), ("operation", &data.operation)] {
+    if let Some(trouble) = words::trouble(error) {
+        event = event.with("trouble", trouble.as_str());
+    }
+    for (key, value) in [("plugin", plugin), ("operation", &*data.operation)] {
         if !value.is_empty() {
-            event = event.with(key, &**value);
+            event = event.with(key, value);
         }
     }
     Ok(one(event, Payload::CniFailure(data)))

@@ -1,9 +1,10 @@
 //! `IpamState`: how many addresses a node has left for pods.
 //!
 //! ```json
-//! {"node":"worker-1","pool":"10.244.1.0/24","total":254,"used":252}
+//! {"node":"worker-1","network":"cbr0","pool":"10.244.1.0/24","total":253,"used":252}
 //! ```
-//! `total` and a node (here or in the metadata) are needed. A tenth or less left is `ip_pool_low`; more is no event.
+//! `total` (without the address of the gateway) and a node (here or in the metadata) are needed. A tenth or less left
+//! is `ip_pool_low`; more is no event.
 
 use crate::event::shape::{Text, shape};
 use crate::event::{EventDoc, Malformed, Normalised, Payload, about, fact, missing, perhaps, read};

@@ -4,8 +4,10 @@
 //! {"node":"worker-1","cpu":{"usageNanoCores":812000000},"memory":{"workingSetBytes":7516192768,
 //!  "availableBytes":52428800},"fs":{"availableBytes":1073741824,"capacityBytes":21474836480,"inodesFree":1000000,
 //!  "inodes":1310720},"runtime":{"imageFs":{"availableBytes":1073741824,"capacityBytes":21474836480}},
-//!  "rlimit":{"maxpid":32768,"curproc":410},"pressure":["DiskPressure"]}
+//!  "rlimit":{"maxpid":32768,"curproc":410},"kubelet":{"healthMillis":3},"pressure":["DiskPressure"]}
 //! ```
+//! `kubelet.healthMillis` is how long the kubelet took to say that it is well. Samples come as those of pods do: at
+//! first sight, and then when a value has moved by a step of its scale.
 //! A node is needed (`node`, `nodeName` as the API has it, or the metadata). It gives one `resource_sample`, and one
 //! `node_pressure` for each of memory, disk and process ids that is below the kubelet's default thresholds for eviction
 //! (100 MiB of memory, 10 % of the disk, 5 % of its inodes, 15 % of the images' disk) or is named in `pressure`.

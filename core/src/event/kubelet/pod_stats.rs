@@ -3,10 +3,13 @@
 //! ```json
 //! {"namespace":"shop","pod":"cart-1","uid":"…","cpu":{"usageNanoCores":1200000},
 //!  "memory":{"workingSetBytes":52428800},"network":{"rxErrors":0,"txErrors":0},"ephemeral-storage":{"usedBytes":4096},
-//!  "containers":[{"name":"app","cpu":{"usageNanoCores":1200000},
-//!    "memory":{"workingSetBytes":52428800,"limitBytes":67108864}}]}
+//!  "processes":4,"io":{"psi":{"some":0.5,"full":0.1}},
+//!  "containers":[{"name":"app","cpu":{"usageNanoCores":1200000,"limitNanoCores":500000000,"throttled":0.25},
+//!    "memory":{"workingSetBytes":52428800,"limitBytes":67108864,"psi":{"some":1.2,"full":0.4}}}]}
 //! ```
-//! `pod` is needed (or `podRef` as the API has it); everything else is what the API happens to give.
+//! `throttled` is the part of its periods in which the container was held back by its limit; `psi` how many per cent of
+//! the last ten seconds some or all tasks stood still. The kubelet collector tells a sample at first sight, and then
+//! when a value has moved by a step of its scale: a twentieth of a limit, less close to it. `pod` is needed (or `podRef` as the API has it); everything else is what the API happens to give.
 
 use crate::event::shape::{Text, shape};
 use crate::event::{EventDoc, Malformed, Normalised, Payload, Whom, missing, one, read};
@@ -67,6 +70,10 @@ shape! {
         usage_nano_cores: Option<i64>,
         /// Since the start.
         usage_core_nano_seconds: Option<i64>,
+        /// The container's limit, where the agent adds it.
+        limit_nano_cores: Option<i64>,
+        /// Part of its periods in which it was held back, where the agent adds it.
+        throttled: Option<f64>,
     }
     /// Memory.
     #[serde(rename_all = "camelCase")]

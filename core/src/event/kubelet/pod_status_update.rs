@@ -9,7 +9,7 @@
 //!    "type":"init|sidecar|ephemeral"}],
 //!  "initContainers":[{…}]}
 //! ```
-//! `pod` is needed. `type` is absent for the pod's own containers; those of `initContainers` are `init` unless they say
+//! `deleting` is whether somebody has asked for its deletion. `pod` is needed. `type` is absent for the pod's own containers; those of `initContainers` are `init` unless they say
 //! `sidecar`. `readySince` is the transition time of condition Ready; instead of both, `conditions` may come as in the
 //! API. The events are those of [`cluster::pod`](crate::event::cluster::pod): the watch and the kubelet tell the same.
 
@@ -65,6 +65,9 @@ pub struct PodStatusUpdate {
     /// The same in a sentence.
     #[serde(deserialize_with = "nullable")]
     pub message: String,
+    /// Whether it is being deleted.
+    #[serde(deserialize_with = "nullable")]
+    pub deleting: bool,
     /// Condition Ready.
     pub ready: Option<bool>,
     /// When Ready last changed.
@@ -228,7 +231,7 @@ pub(crate) fn normalise<'a>(raw: &'a RawEvent, before: &dyn Before) -> Result<No
         reason: &update.reason,
         message: &update.message,
         created: None,
-        deleting: false,
+        deleting: update.deleting,
         ready,
         unschedulable: None,
         containers: update.roles().collect(),

@@ -5,7 +5,8 @@
 //!  "message":"HTTP probe failed with statuscode: 500"}
 //! ```
 //! `pod` and `probe` (`liveness`, `readiness`, `startup`) are needed; `ok` absent means it failed. A probe that
-//! succeeds is no event. `failures` is how often it has failed in all, so each rise is an occurrence.
+//! succeeds is no event. `failures` is how often it has failed in all, so each rise is an occurrence. The kubelet
+//! collector has it from the kubelet's own counts: the first failure of a run of them, then each doubling of their number.
 
 use crate::event::shape::{Text, shape};
 use crate::event::{EventDoc, Malformed, Normalised, Payload, Whom, need, perhaps, read, shorten};
@@ -60,17 +61,19 @@ pub(crate) fn normalise(raw: &RawEvent) -> Result<Normalised<'_>, Malformed> {
             otherwise: "",
         };
         let severity = if probe.eq_ignore_ascii_case("readiness") { Severity::Medium } else { Severity::High };
-        let text = format!(
-            "{probe} probe of container {} of {} failed: {}",
-            data.container,
-            whom.name(),
-            shorten(&data.message, 300)
-        );
+        let times = data.failures.max(1);
+        let why = match (&*data.message, times) {
+            // The kubelet counts failures, and keeps no word of theirs.
+            ("", 1) => String::new(),
+            ("", n) => format!(", {n} times in all"),
+            (message, _) => format!(": {}", shorten(message, 300)),
+        };
+        let text = format!("{probe} probe of container {} of {} failed{why}", data.container, whom.name());
         whom.event(raw, EventKind::ProbeFailed, &[&data.container, probe])
             .saying(severity, text)
             .with("probe", probe.to_ascii_lowercase())
             .with("container", &*data.container)
-            .with("count", data.failures.max(1).to_string())
+            .with("count", times.to_string())
     });
     Ok(perhaps(event, Payload::ProbeResult(data)))
 }

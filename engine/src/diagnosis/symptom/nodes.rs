@@ -22,6 +22,20 @@ pub(super) fn of_nodes(view: &View, out: &mut Vec<Symptom>) {
                 counts_from: if new { since.plus(hold::JOIN * SECOND) } else { since },
             });
         }
+        if let Some(c) = n.condition("NetworkUnavailable").filter(|c| c.status == "True" && n.is_ready()) {
+            let since = c.last_transition_time.unwrap_or(entry.updated);
+            let new = o.meta.creation_timestamp.is_some_and(|t| since.since(t) <= 10 * SECOND);
+            // An agent that is restarted for a newer version takes it back within a minute.
+            let wait = if new { hold::JOIN } else { hold::MAINTENANCE };
+            out.push(Symptom {
+                object: o.key.clone(),
+                trouble: Trouble::NodeNotReady,
+                container: None,
+                says: format!("{} has no pod network: {} {}", o.key, c.reason, shorten(&c.message, 200)),
+                since,
+                counts_from: since.plus(wait * SECOND),
+            });
+        }
         for (service, s) in entry.history.services.iter().filter(|(_, s)| !s.running) {
             out.push(Symptom {
                 object: o.key.clone(),

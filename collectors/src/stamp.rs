@@ -1,4 +1,4 @@
-//! The collector's clock: the API server's time, always growing.
+//! A collector's clock: the cluster's time, always growing.
 //!
 //! What an object says about times is in the cluster's time. Where this machine's clock is off, events are stamped with
 //! the server's time, so that both lie on one line. No two events have the same stamp, and no stamp is earlier than
@@ -48,6 +48,14 @@ impl Stamp {
     pub(crate) fn next(&mut self, ahead: i64) -> Time {
         let now = if self.held { 0 } else { now().micros().saturating_add(ahead) };
         self.last = now.max(self.last + 1);
+        Time::from_micros(self.last)
+    }
+}
+
+impl Stamp {
+    /// The stamp of something that was so at `at`.
+    pub(crate) fn of(&mut self, at: Time) -> Time {
+        self.last = at.micros().max(self.last + 1);
         Time::from_micros(self.last)
     }
 }
