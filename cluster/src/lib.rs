@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod events;
 mod request;
 mod resource;
 mod rights;
@@ -16,6 +17,7 @@ mod served;
 
 pub use connection::{Connection, Target};
 pub use error::{ApiError, ConnectError};
+pub use events::event_resource;
 pub use request::{Line, Lines};
 pub use resource::Resource;
 pub use rights::{Ask, Verdict};
