@@ -175,7 +175,7 @@ impl Alert {
             what: format!("{count} {noun} came faster than sink {sink} may be told; this one stands for them"),
             since: day(at),
             symptoms,
-            next: vec!["tapio incidents --server URL, or --data-dir DIR after `tapio up` ended".to_owned()],
+            next: vec!["tapio alerts list --state summarised".to_owned()],
             ..Body::default()
         };
         Alert::without_incident(id, Transition::Summary, "TapioAlertsHeldBack", cluster, worst, body, at)

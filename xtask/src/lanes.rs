@@ -3,6 +3,7 @@
 //! A lane that cannot run says SKIPPED and why; it never says ok. With `CI=true` a skip of a lane that has to run
 //! there is a failure.
 
+mod alertmanager;
 mod table;
 mod tests;
 
@@ -65,6 +66,13 @@ const LANES: &[Lane] = &[
         "documentation builds without a warning",
         Work::Cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
     ),
+    Lane {
+        name: "alertmanager",
+        title: "alerts on a real Alertmanager",
+        work: Work::Tests(&["test", "--locked", "-p", "tapio-bus", "--test", "alertmanager"], &[]),
+        missing: alertmanager::missing,
+        required: false,
+    },
     lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {

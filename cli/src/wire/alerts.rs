@@ -26,7 +26,6 @@ use tapio_engine::{EventProcessor, Outcome as EngineOutcome};
 use tapio_graph::rules::News;
 use tokio::sync::watch;
 
-use super::block_on;
 use super::live::{Listener, View};
 use crate::cmd::Session;
 use crate::config::{SinkKind, SinkSettings};
@@ -98,12 +97,12 @@ impl<'a> Alerts<'a> {
         connection: &Arc<Connection>,
     ) -> Outcome<Option<Self>> {
         let settings = &session.config.alerts;
-        let outbox = Arc::new(Outbox::open(log)?);
-        let plan = Arc::new(settings.plan(cluster));
-        let dispatch = Arc::new(Dispatch::default());
         if settings.sinks.is_empty() {
             return Ok(None);
         }
+        let outbox = Arc::new(Outbox::open(log)?);
+        let plan = Arc::new(settings.plan(cluster));
+        let dispatch = Arc::new(Dispatch::default());
         let mut couriers = Vec::new();
         for (s, p) in settings.sinks.iter().zip(&plan.sinks) {
             couriers.push(Courier::new(sink(s, Some(connection))?, p.clone(), cluster));
@@ -141,6 +140,23 @@ impl<'a> Alerts<'a> {
         self.plan.sinks.len()
     }
 
+    /// Once at the beginning, when the engine has caught up: what restarts and new settings have brought out of line.
+    /// Now and then: what is old goes.
+    fn care(&mut self, view: &View) -> Result<(), OutboxError> {
+        if !self.reconciled {
+            let known = view.pipeline.engine().answer().incidents;
+            if self.outbox.reconcile(&self.plan, &known, wall_clock())? > 0 {
+                self.dispatch.wake();
+            }
+            self.reconciled = true;
+        }
+        if self.pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
+            self.outbox.prune(&self.plan, wall_clock())?;
+            self.pruned = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     fn notes(&self) {
         for n in self.dispatch.take_notes() {
             self.session.note(&format!("sink {} {}", n.sink, n.says));
@@ -155,19 +171,12 @@ impl Listener for Alerts<'_> {
     }
 
     fn rested(&mut self, view: &View) -> Outcome {
-        if !self.reconciled {
-            self.reconciled = true;
-            let known = view.pipeline.engine().answer().incidents;
-            if self.outbox.reconcile(&self.plan, &known, wall_clock())? > 0 {
-                self.dispatch.wake();
-            }
-        }
-        if self.pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
-            self.pruned = Some(Instant::now());
-            self.outbox.prune(&self.plan, wall_clock())?;
-        }
         self.notes();
-        Ok(())
+        match self.care(view) {
+            // Another process writes; there is time.
+            Err(OutboxError::Busy { .. }) => Ok(()),
+            done => Ok(done?),
+        }
     }
 }
 
