@@ -22,6 +22,7 @@ mod delivery;
 mod desk;
 mod dispatch;
 mod plan;
+mod queue;
 mod silence;
 mod store;
 mod tables;

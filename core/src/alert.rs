@@ -313,11 +313,7 @@ impl Body {
 
 /// The key of an alert; `revision`: stream time of the transition.
 pub fn key(incident: Id, transition: Transition, revision: Time) -> Id {
-    IdBuilder::new("alert")
-        .text(&incident.to_string())
-        .text(transition.as_str())
-        .number(revision.micros())
-        .finish()
+    IdBuilder::new("alert").text(&incident.to_string()).text(transition.as_str()).number(revision.micros()).finish()
 }
 
 /// What an incident is about: the object to change, or the first symptom's while the cause is unknown.

@@ -1,9 +1,10 @@
 //! A courier: brings one sink what it is owed. Each sink has its own, so that one that is slow or away holds up nobody.
 //!
 //! # The schedule
-//! A failed attempt is made again after 1 s, 2 s, 4 s … up to 5 min; meanwhile the sink as a whole rests for 1 s … 1 min,
-//! so that one alert which a server cannot digest does not hold back the others, and a server that is away is not
-//! stormed. Nothing is random: the same times give the same schedule. Within an incident the order is kept.
+//! After a failure the sink as a whole rests for 1 s, 2 s, 4 s … up to 1 min, so that a server which is away is not
+//! stormed. The alert that failed waits as long again, and up to 5 min, so that one which a server cannot digest does
+//! not hold back the others. Nothing is random: the same times give the same schedule. Within an incident the order
+//! is kept.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -196,7 +197,8 @@ impl Courier {
                     let due = match &e {
                         // The sink as a whole is left alone, which is enough.
                         SinkError::Off { .. } | SinkError::RetryAfter { .. } => self.not_before.unwrap_or(now),
-                        _ => now.plus(back_off(entry.tries, MAX_BACK_OFF)),
+                        // Behind the rest of the sink, so that others come first.
+                        _ => self.not_before.unwrap_or(now).plus(back_off(entry.tries, MAX_BACK_OFF)),
                     };
                     outbox.postpone(std::slice::from_ref(&entry), due, None, &e.to_string())?;
                 }

@@ -96,13 +96,13 @@ impl Matcher {
         }
         let regex = match operator {
             Operator::Is | Operator::IsNot => None,
-            Operator::Like | Operator::NotLike => Some(
-                RegexBuilder::new(&format!("^(?:{value})$")).size_limit(REGEX_BYTES).build().map_err(|e| {
+            Operator::Like | Operator::NotLike => {
+                Some(RegexBuilder::new(&format!("^(?:{value})$")).size_limit(REGEX_BYTES).build().map_err(|e| {
                     let why = e.to_string();
                     let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
                     MatcherError::Regex { matcher: format!("{label}=~{value}"), why }
-                })?,
-            ),
+                })?)
+            }
         };
         Ok(Matcher { label: label.to_owned(), operator, value: value.to_owned(), regex })
     }
@@ -127,15 +127,11 @@ impl FromStr for Matcher {
         let form = || MatcherError::Form(text.chars().take(60).collect());
         let at = text.find(['=', '!']).ok_or_else(form)?;
         let (label, rest) = text.split_at(at);
-        let (operator, value) = [
-            ("=~", Operator::Like),
-            ("!~", Operator::NotLike),
-            ("!=", Operator::IsNot),
-            ("=", Operator::Is),
-        ]
-        .into_iter()
-        .find_map(|(sign, o)| rest.strip_prefix(sign).map(|v| (o, v)))
-        .ok_or_else(form)?;
+        let (operator, value) =
+            [("=~", Operator::Like), ("!~", Operator::NotLike), ("!=", Operator::IsNot), ("=", Operator::Is)]
+                .into_iter()
+                .find_map(|(sign, o)| rest.strip_prefix(sign).map(|v| (o, v)))
+                .ok_or_else(form)?;
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
         Matcher::new(label.trim(), operator, value).map_err(|e| match e {
             MatcherError::Form(_) => form(),

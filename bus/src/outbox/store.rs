@@ -16,15 +16,13 @@ use tapio_core::id::Id;
 use tapio_core::time::Time;
 
 use super::desk;
-use super::plan::{Plan, SinkPlan};
+use super::plan::Plan;
 use super::silence::{Matcher, Silence};
 use super::tables::{self, Sighting, count};
 use crate::log::sqlite::{APPLICATION_ID, FORMAT};
 
 /// How long another writer is waited for.
 const BUSY: Duration = Duration::from_secs(5);
-/// Alerts of one message.
-pub(super) const GROUP_MAX: usize = 50;
 /// Silences that are kept; a new one beyond that is refused.
 const MAX_SILENCES: i64 = 1_000;
 /// Rows that are kept of what is done, of all sinks.
@@ -186,7 +184,7 @@ impl Outbox {
     }
 
     /// Does it in one transaction that writes.
-    fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, OutboxError> {
+    pub(super) fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, OutboxError> {
         let mut db = self.db();
         let done = db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             let made = work(&tx)?;
@@ -196,7 +194,7 @@ impl Outbox {
         done.map_err(|e| failed(&self.place, &e))
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, OutboxError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, OutboxError> {
         work(&self.db()).map_err(|e| failed(&self.place, &e))
     }
 
@@ -278,8 +276,8 @@ impl Outbox {
             while let Some(row) = rows.next()? {
                 out.entry(row.get(0)?).or_default().ever.insert(row.get(1)?, whole(row.get(2)?));
             }
-            let mut query = db
-                .prepare_cached("SELECT sink, count(*) FROM alert_deliveries WHERE state = 'pending' GROUP BY sink")?;
+            let mut query =
+                db.prepare_cached("SELECT sink, count(*) FROM alert_deliveries WHERE state = 'pending' GROUP BY sink")?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
                 out.entry(row.get(0)?).or_default().pending = whole(row.get(1)?);
@@ -345,7 +343,8 @@ impl Outbox {
             )?;
             Ok(Some(db.last_insert_rowid()))
         })?;
-        let id = id.ok_or_else(|| OutboxError::Refused(format!("there are {MAX_SILENCES} silences; end some first")))?;
+        let id =
+            id.ok_or_else(|| OutboxError::Refused(format!("there are {MAX_SILENCES} silences; end some first")))?;
         Ok(Silence { id, matchers, until, created: now, author, comment })
     }
 
@@ -366,7 +365,9 @@ impl Outbox {
             Ok(ended)
         })?;
         if ended == 0 {
-            return Err(OutboxError::Refused(format!("there is no silence {id} in force; see `tapio alerts silences`")));
+            return Err(OutboxError::Refused(format!(
+                "there is no silence {id} in force; see `tapio alerts silences`"
+            )));
         }
         Ok(())
     }
@@ -398,142 +399,6 @@ impl Outbox {
             Ok(out)
         })
     }
-
-    /// What is to be sent to a sink at `now`: the oldest that is due and has nothing of its incident before it, with
-    /// those of its group.
-    pub(super) fn next(&self, sink: &str, now: Time) -> Result<Vec<Entry>, OutboxError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM alert_deliveries d JOIN alerts a USING (key)
-                 WHERE d.sink = ?1 AND d.state = 'pending' AND d.due <= ?2 AND NOT EXISTS (
-                   SELECT 1 FROM alert_deliveries e WHERE e.sink = d.sink AND e.incident = d.incident
-                     AND e.state = 'pending' AND e.seq < d.seq)
-                 ORDER BY d.seq LIMIT 1"
-            ))?;
-            let head = entries(query.query(params![sink, now.micros()])?)?;
-            let Some(group) = head.first().and_then(|e| e.group.clone()) else { return Ok(head) };
-            let mut query = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM alert_deliveries d JOIN alerts a USING (key)
-                 WHERE d.sink = ?1 AND d.state = 'pending' AND d.due <= ?2 AND d.grp = ?3 AND NOT EXISTS (
-                   SELECT 1 FROM alert_deliveries e WHERE e.sink = d.sink AND e.incident = d.incident
-                     AND e.state = 'pending' AND e.seq < d.seq AND (e.due > ?2 OR e.grp IS NOT d.grp))
-                 ORDER BY d.seq LIMIT ?4"
-            ))?;
-            entries(query.query(params![sink, now.micros(), group, GROUP_MAX as i64])?)
-        })
-    }
-
-    /// When something is due for a sink next, if anything waits.
-    pub(super) fn next_due(&self, sink: &str) -> Result<Option<Time>, OutboxError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT min(due) FROM alert_deliveries WHERE sink = ?1 AND state = 'pending'")?
-                .query_row([sink], |row| row.get::<_, Option<i64>>(0))
-                .map(|due| due.map(Time::from_micros))
-        })
-    }
-
-    /// How many wait for a sink at `now` that a rate limit may hold back.
-    pub(super) fn backlog(&self, sink: &str, now: Time) -> Result<Vec<Entry>, OutboxError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM alert_deliveries d JOIN alerts a USING (key)
-                 WHERE d.sink = ?1 AND d.state = 'pending' AND d.due <= ?2 AND d.transition <> 'summary'
-                   AND NOT {EXEMPT} ORDER BY d.seq"
-            ))?;
-            entries(query.query(params![sink, now.micros()])?)
-        })
-    }
-
-    /// Whether a rate limit must let it through: what was told as open must be told to be over.
-    pub(super) fn exempt(&self, seq: i64) -> Result<bool, OutboxError> {
-        self.read(|db| {
-            db.prepare_cached(&format!("SELECT {EXEMPT} FROM alert_deliveries d WHERE d.seq = ?1"))?
-                .query_row([seq], |row| row.get(0))
-        })
-    }
-
-    /// Notes what became of deliveries.
-    pub(super) fn settle(
-        &self,
-        list: &[Entry],
-        state: State,
-        word: &str,
-        reason: &str,
-        now: Time,
-    ) -> Result<(), OutboxError> {
-        self.write(|db| {
-            for e in list {
-                db.prepare_cached(
-                    "UPDATE alert_deliveries SET state = ?2, done = ?3, reason = ?4, held = NULL WHERE seq = ?1",
-                )?
-                .execute(params![e.seq, state.as_str(), now.micros(), reason])?;
-                count(db, &e.sink, word, 1)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Lets deliveries wait until `due`; `held`: for what, else an attempt has failed.
-    pub(super) fn postpone(
-        &self,
-        list: &[Entry],
-        due: Time,
-        held: Option<&str>,
-        reason: &str,
-    ) -> Result<(), OutboxError> {
-        self.write(|db| {
-            for e in list {
-                db.prepare_cached(
-                    "UPDATE alert_deliveries SET due = ?2, held = ?3, reason = ?4, tries = tries + ?5 WHERE seq = ?1",
-                )?
-                .execute(params![e.seq, due.micros(), held, reason, i64::from(held.is_none())])?;
-                if held.is_none() {
-                    count(db, &e.sink, "retried", 1)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Puts a summary into the place of what it stands for, in one step.
-    pub(super) fn summarise(
-        &self,
-        plan: &SinkPlan,
-        list: &[Entry],
-        summary: &Alert,
-        now: Time,
-    ) -> Result<(), OutboxError> {
-        self.write(|db| {
-            for e in list {
-                db.prepare_cached(
-                    "UPDATE alert_deliveries SET state = 'summarised', done = ?2, held = NULL, reason = ?3 WHERE seq = ?1",
-                )?
-                .execute(params![e.seq, now.micros(), format!("stands in summary {}", summary.key)])?;
-            }
-            count(db, &plan.name, "summarised", list.len())?;
-            desk::owe_summary(db, plan, summary, now)
-        })
-    }
-
-    /// Alerts of incidents that a sink was told are open, and of which nothing waits for it.
-    pub(super) fn open_alerts(&self, sink: &str) -> Result<Vec<Alert>, OutboxError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(
-                "SELECT t.alert FROM alert_told t WHERE t.open = 1
-                   AND EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.sink = ?1 AND d.incident = t.incident
-                     AND d.state = 'sent' AND d.transition <> 'resolved')
-                   AND NOT EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.sink = ?1 AND d.incident = t.incident
-                     AND d.state = 'pending')
-                 ORDER BY t.incident",
-            )?;
-            let rows = query.query_map([sink], |row| row.get::<_, String>(0))?;
-            let mut out = Vec::new();
-            for text in rows {
-                out.extend(serde_json::from_str::<Alert>(&text?).ok());
-            }
-            Ok(out)
-        })
-    }
 }
 
 /// A sink that is not in the settings any more has nothing to wait for.
@@ -551,14 +416,10 @@ fn retire(db: &Connection, plan: &Plan, now: Time) -> rusqlite::Result<()> {
     Ok(())
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "d.seq, d.sink, d.state, d.due, d.created, d.done, d.tries, d.held, d.reason, d.grp, a.body, d.key, d.incident";
 
-/// Whether a delivery says that something is over which the sink was told of, or is no incident's.
-const EXEMPT: &str = "(d.transition = 'resolved' AND EXISTS (SELECT 1 FROM alert_deliveries o
-  WHERE o.sink = d.sink AND o.incident = d.incident AND o.state = 'sent' AND o.transition <> 'resolved'))";
-
-fn entries(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Entry>> {
+pub(super) fn entries(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Entry>> {
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
         let body: String = row.get(10)?;

@@ -122,7 +122,9 @@ impl Http {
         };
         match tokio::time::timeout(self.timeout, all).await {
             Ok(done) => done,
-            Err(_) => Err(SinkError::Retry { why: format!("{host} did not answer within {} ms", self.timeout.as_millis()) }),
+            Err(_) => {
+                Err(SinkError::Retry { why: format!("{host} did not answer within {} ms", self.timeout.as_millis()) })
+            }
         }
     }
 }
@@ -212,7 +214,9 @@ fn of_status(status: StatusCode, why: String, asked: Option<u64>) -> SinkError {
             | StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             _,
         ) => SinkError::Off { why: format!("{why}; check address and token") },
-        (s, _) if s.is_redirection() => SinkError::Off { why: format!("{why}, a redirect, which is not followed; give the address itself") },
+        (s, _) if s.is_redirection() => {
+            SinkError::Off { why: format!("{why}, a redirect, which is not followed; give the address itself") }
+        }
         (s, _) if s.is_client_error() => SinkError::Refused { why },
         _ => SinkError::Retry { why },
     }

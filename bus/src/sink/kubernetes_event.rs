@@ -77,8 +77,17 @@ fn event(a: &Alert, object: &ObjectRef, instance: &str) -> Value {
 /// The version of kinds that are causes most often.
 fn api_version(kind: &str) -> Option<&'static str> {
     Some(match kind {
-        "Pod" | "Service" | "ConfigMap" | "Secret" | "Node" | "Namespace" | "PersistentVolumeClaim" | "PersistentVolume"
-        | "ServiceAccount" | "ResourceQuota" | "LimitRange" => "v1",
+        "Pod"
+        | "Service"
+        | "ConfigMap"
+        | "Secret"
+        | "Node"
+        | "Namespace"
+        | "PersistentVolumeClaim"
+        | "PersistentVolume"
+        | "ServiceAccount"
+        | "ResourceQuota"
+        | "LimitRange" => "v1",
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "apps/v1",
         "Job" | "CronJob" => "batch/v1",
         "NetworkPolicy" | "Ingress" => "networking.k8s.io/v1",

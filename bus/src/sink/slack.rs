@@ -150,7 +150,9 @@ impl AlertSink for Slack {
             let url = self.url.get()?;
             for some in alerts.chunks(AT_ONCE) {
                 let body = message(some).to_string().into_bytes();
-                self.http.post(Post { url: &url, token: None, content: "application/json", header: None, body }).await?;
+                self.http
+                    .post(Post { url: &url, token: None, content: "application/json", header: None, body })
+                    .await?;
             }
             Ok(())
         })

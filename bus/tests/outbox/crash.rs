@@ -64,7 +64,7 @@ fn at(position: u64) -> tapio_core::answer::Incident {
 fn tells_until_it_is_killed() {
     let dir = PathBuf::from(std::env::var_os(CHILD_DIR).expect("runs only as the child of another test"));
     let path = dir.join("log.sqlite");
-    let log = SqliteLog::open(&path, SqliteConfig::default()).unwrap();
+    let log = SqliteLog::open_with_clock(&path, SqliteConfig::default(), Box::new(|| secs(9_000))).unwrap();
     let outbox = Arc::new(Outbox::open(&path).unwrap());
     let plan = Arc::new(plan());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -183,8 +183,7 @@ fn a_sink_that_hangs_or_panics_holds_up_no_other() {
     let well = Told::default();
     let got = Arc::clone(&well.got);
     let sinks: [Arc<dyn AlertSink>; 3] = [Arc::new(Bad(true)), Arc::new(Bad(false)), Arc::new(well)];
-    let couriers =
-        sinks.into_iter().zip(&desk.plan.sinks).map(|(s, p)| Courier::new(s, p.clone(), "main")).collect();
+    let couriers = sinks.into_iter().zip(&desk.plan.sinks).map(|(s, p)| Courier::new(s, p.clone(), "main")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dispatch = Arc::new(Dispatch::default());
     let outbox = Arc::new(Outbox::open(&desk.path).unwrap());

@@ -144,12 +144,8 @@ pub(crate) fn life() -> [Incident; 3] {
     let opened = Incident { severity: Severity::Medium, ..incident() };
     let later = |m: i64| opened.opened_at.plus(m * MINUTE);
     let worse = Incident { severity: Severity::Critical, updated_at: later(2), ..opened.clone() };
-    let over = Incident {
-        state: IncidentState::Resolved,
-        resolved_at: Some(later(5)),
-        updated_at: later(6),
-        ..worse.clone()
-    };
+    let over =
+        Incident { state: IncidentState::Resolved, resolved_at: Some(later(5)), updated_at: later(6), ..worse.clone() };
     [opened, worse, over]
 }
 

@@ -215,8 +215,7 @@ fn open(place: &Place) -> Outcome<Outbox> {
     let dir = match &place.data_dir {
         Some(dir) => dir.clone(),
         None => {
-            let target =
-                tapio_cluster::Target { kubeconfig: place.kubeconfig.clone(), context: place.context.clone() };
+            let target = tapio_cluster::Target { kubeconfig: place.kubeconfig.clone(), context: place.context.clone() };
             let runtime = runtime()?;
             let connection = runtime.block_on(tapio_cluster::Connection::open(target))?;
             default_folder(connection.context())?

@@ -280,7 +280,10 @@ mod tests {
         refused("{name: a, type: stdout}\n- {name: a, type: stdout}", "two of that name");
         refused("{name: a, type: email}", "email");
         refused("{name: a, type: stdout, colour: red}", "colour");
-        refused("{name: a, type: alertmanager, url: 'http://am:9093', resend_secs: 60, valid_secs: 60}", "twice as long");
+        refused(
+            "{name: a, type: alertmanager, url: 'http://am:9093', resend_secs: 60, valid_secs: 60}",
+            "twice as long",
+        );
         refused("{name: a, type: stdout, timeout_secs: 0}", "timeout_secs");
     }
 

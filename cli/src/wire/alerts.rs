@@ -226,11 +226,17 @@ pub(crate) fn sink(s: &SinkSettings, connection: Option<&Arc<Connection>>) -> Ou
 }
 
 /// A value from the settings, a file or a variable; read anew each time.
-fn hidden(what: &'static str, value: Option<String>, file: Option<PathBuf>, variable: Option<String>) -> Option<Hidden> {
+fn hidden(
+    what: &'static str,
+    value: Option<String>,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+) -> Option<Hidden> {
     match (value, file, variable) {
         (Some(value), ..) => Some(Hidden::of(value)),
         (_, Some(file), _) => Some(Hidden::from(move || {
-            std::fs::read_to_string(&file).map_err(|e| format!("its {what} cannot be read from {}: {e}", file.display()))
+            std::fs::read_to_string(&file)
+                .map_err(|e| format!("its {what} cannot be read from {}: {e}", file.display()))
         })),
         (.., Some(name)) => Some(Hidden::from(move || {
             std::env::var(&name).map_err(|_| format!("its {what} is not in the environment: {name} is not set"))

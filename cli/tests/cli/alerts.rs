@@ -89,11 +89,13 @@ fn a_test_reaches_its_sink_or_says_why_not_and_shows_no_secret() {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             bodies.push(String::from_utf8(body).unwrap());
-            write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 14\r\n\r\nno canary-5678").unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 14\r\n\r\nno canary-5678")
+                .unwrap();
         }
         bodies
     });
-    let file = settings(dir.path(), "  - {name: chat, type: slack, url_env: CHAT_URL}\n  - {name: out, type: stdout}\n");
+    let file =
+        settings(dir.path(), "  - {name: chat, type: slack, url_env: CHAT_URL}\n  - {name: out, type: stdout}\n");
     let chat = || {
         let args = ["alerts", "test", "--sink", "chat", "--config", &file];
         Ran::of(tapio(&args).env("CHAT_URL", &url).output().unwrap())
