@@ -1,5 +1,6 @@
 //! The commands: one file each, and this table.
 
+mod alerts;
 mod analyze;
 mod check;
 mod completions;
@@ -89,6 +90,9 @@ enum Command {
     /// Input that could not be used
     #[command(after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Args),
+    /// Alerts: what was told, what waits, silences, dead letters, a test of a sink
+    #[command(after_help = alerts::EXAMPLES)]
+    Alerts(alerts::Args),
     /// The patterns that it detects
     #[command(after_help = patterns::EXAMPLES)]
     Patterns(patterns::Args),
@@ -191,6 +195,7 @@ pub(crate) fn run() -> Outcome {
         Command::Query(a) => query::run(&session, &a),
         Command::Graph(a) => graph::run(&session, &a),
         Command::DeadLetters(a) => dead_letters::run(&session, &a),
+        Command::Alerts(a) => alerts::run(&session, &a),
         Command::Patterns(a) => patterns::run(&session, &a),
         Command::Mechanisms(a) => mechanisms::run(&session, &a),
         Command::Check(a) => check::run(&session, &a),

@@ -1,5 +1,6 @@
 //! The file of settings: every part's own settings under its name, unknown names refused.
 
+mod alerts;
 mod rules;
 mod source;
 
@@ -14,6 +15,7 @@ use tapio_graph::EmbeddedConfig;
 
 use crate::args::{Colour, Format};
 use crate::error::{Failure, Outcome};
+pub(crate) use alerts::{AlertSettings, SinkKind, SinkSettings};
 pub(crate) use rules::{Checked, line};
 use source::Placed;
 
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) cluster: ClusterConfig,
     /// How long a living cluster's evidence is kept.
     pub(crate) live: LiveSettings,
+    /// Who is told of incidents.
+    pub(crate) alerts: AlertSettings,
     /// How a data folder is filled.
     pub(crate) replay: ReplaySettings,
     /// Bounds of users' queries.
@@ -176,7 +180,7 @@ impl Config {
         ];
         match least.into_iter().find(|(_, n)| *n == 0) {
             Some((key, _)) => Err(format!("{key} is 0; give 1 or more")),
-            None => Ok(self),
+            None => self.alerts.check().map(|()| self),
         }
     }
 }

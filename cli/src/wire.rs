@@ -4,6 +4,7 @@
 //! a buffer happened to cut it: so what comes too late for the engine's window comes too late in every run alike, and
 //! an interrupted replay that goes on ends with the same bytes as one that was not interrupted.
 
+pub(crate) mod alerts;
 mod feed;
 mod folder;
 mod interrupt;

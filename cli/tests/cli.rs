@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "cli/alerts.rs"]
+mod alerts;
 #[path = "cli/bad_input.rs"]
 mod bad_input;
 #[path = "cli/graph.rs"]

@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod events;
 mod kubelet;
 mod request;
 mod resource;
@@ -17,6 +18,7 @@ mod served;
 
 pub use connection::{Connection, Target};
 pub use error::{ApiError, ConnectError};
+pub use events::event_resource;
 pub use kubelet::KubeletTarget;
 pub use request::{Chunks, Line, Lines};
 pub use resource::Resource;

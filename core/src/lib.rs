@@ -4,6 +4,7 @@
 //!
 //! Architecture invariant: nothing here reads a clock, a file or a socket, and nothing depends on another crate of ours.
 
+pub mod alert;
 pub mod answer;
 pub mod change;
 pub mod event;

@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Alert;
 use crate::change::{GraphChange, NodeRef};
 use crate::ontology::Label;
 use crate::raw::{DeadLetter, RawEvent};
@@ -375,4 +376,55 @@ pub trait GraphStore: Send + Sync {
     fn about(&self) -> BoxFuture<'_, Result<StoreAbout, StoreError>>;
     /// Writes a copy that can be opened like the original.
     fn backup<'a>(&'a self, to: &'a Path) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// Why a sink did not take alerts; each variant is what the caller must do. No address and no token stands in a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// It may have them or not: send them again, later and later.
+    #[error("{why}; tried again")]
+    Retry {
+        /// What happened.
+        why: String,
+    },
+    /// It says itself when to come back.
+    #[error("{why}; tried again in {secs} s")]
+    RetryAfter {
+        /// What happened.
+        why: String,
+        /// Seconds that it asks for.
+        secs: u64,
+    },
+    /// It will never take these: they are dead letters.
+    #[error("{why}; kept as a dead letter")]
+    Refused {
+        /// What it says.
+        why: String,
+    },
+    /// It takes nothing as it is set up: leave it alone, tell people.
+    #[error("{why}; switched off until that is put right")]
+    Off {
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+/// Where people are told. An alert may come twice (with the same key), never silently not at all.
+pub trait AlertSink: Send + Sync {
+    /// Which kind of sink, as the settings name it.
+    fn kind(&self) -> &'static str;
+    /// Sends alerts, in their order: all, or none that would not be sent again. One where the sink knows no groups.
+    fn send<'a>(&'a self, alerts: &'a [Alert], now: Time) -> BoxFuture<'a, Result<(), SinkError>>;
+    /// Whether several alerts can go as one message.
+    fn takes_groups(&self) -> bool {
+        false
+    }
+    /// Seconds after which open alerts must be told again, where the sink forgets them otherwise.
+    fn refresh_secs(&self) -> Option<u32> {
+        None
+    }
+    /// Tells it once more of alerts that are open.
+    fn refresh<'a>(&'a self, _open: &'a [Alert], _now: Time) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
+    }
 }

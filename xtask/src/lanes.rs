@@ -3,6 +3,7 @@
 //! A lane that cannot run says SKIPPED and why; it never says ok. With `CI=true` a skip of a lane that has to run
 //! there is a failure.
 
+mod alertmanager;
 mod table;
 mod tests;
 
@@ -80,6 +81,13 @@ const LANES: &[Lane] = &[
         work: Work::Neo4j(&neo4j::VERSIONS[1]),
         missing: |_| neo4j::missing(&neo4j::VERSIONS[1]),
         required: true,
+    },
+    Lane {
+        name: "alertmanager",
+        title: "alerts on a real Alertmanager",
+        work: Work::Tests(&["test", "--locked", "-p", "tapio-bus", "--test", "alertmanager"], &[]),
+        missing: alertmanager::missing,
+        required: false,
     },
     lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),

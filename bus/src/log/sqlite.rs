@@ -54,6 +54,8 @@ use schema::{Lock, Opened};
 pub use writer::QUEUE_BYTES;
 use writer::{Done, Rows, Task, Writer};
 
+use crate::outbox::{Plan, Sighting};
+
 /// How many checkpoints of a consumer are kept: the newest, and the one to fall back to when that is damaged.
 pub const CHECKPOINTS_KEPT: usize = 2;
 
@@ -118,6 +120,24 @@ impl SqliteLog {
     /// As for any write: [`LogError::Busy`], [`LogError::Full`], [`LogError::ReadOnly`], [`LogError::Corrupt`].
     pub async fn forget_consumer(&self, consumer: &str) -> Result<(), LogError> {
         self.write(Task::Forget { consumer: consumer.to_owned() }).await.map(|_| ())
+    }
+
+    /// Moves a consumer's cursor, and owes the alerts that follow from incidents seen on the way there, in one step: a
+    /// crash finds both or neither. Returns how many alerts are new; see [`crate::outbox`].
+    ///
+    /// # Errors
+    /// As for any write: [`LogError::Busy`], [`LogError::Full`], [`LogError::ReadOnly`], [`LogError::Corrupt`].
+    pub async fn commit_and_tell(
+        &self,
+        consumer: &str,
+        cursor: Position,
+        plan: Arc<Plan>,
+        seen: Vec<Sighting>,
+    ) -> Result<usize, LogError> {
+        match self.write(Task::Tell { consumer: consumer.to_owned(), cursor, plan, seen }).await? {
+            Done::Told { count } => Ok(count),
+            other => Err(other.unexpected().at(&self.place)),
+        }
     }
 
     async fn write(&self, task: Task) -> Result<Done, LogError> {

@@ -16,6 +16,7 @@ use crate::args::{Cluster, Format, Out};
 use crate::error::{Failure, Outcome};
 use crate::output::story::Story;
 use crate::output::text::count;
+use crate::wire::alerts::Alerts;
 use crate::wire::live::{Listener, Live, View, default_folder};
 use crate::wire::{Folder, Interrupt};
 
@@ -28,6 +29,7 @@ Examples:
 
 It needs the right to list and watch; `tapio check cluster` says what is missing. It reads no Secret unless the
 settings say so, and never a value of one. Ctrl-C ends it; the same command goes on where it stopped.
+With `alerts` in the settings it tells Alertmanager, Slack, PagerDuty, webhooks; see `tapio alerts --help`.
 Data lie in --data-dir, else in $XDG_DATA_HOME/tapio/CONTEXT or ~/.local/share/tapio/CONTEXT, for a week
 (live.keep_hours).";
 
@@ -56,12 +58,24 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         None => Folder::create(&default_folder(context)?),
     })?;
     let dir = live.pipeline().folder().dir().display().to_string();
-    let connection = &live.state().connection;
+    let connection = std::sync::Arc::clone(&live.state().connection);
+    let connection_name = connection.context();
     session.note(&format!("watching {} at {}, data in {dir}", connection.context(), connection.server()));
     let mut told = Told::new(session, format);
     told.open_before(&live.pipeline().engine().answer().incidents)?;
+    let name = args.cluster.as_deref().unwrap_or(connection_name).to_owned();
+    let log = live.pipeline().folder().log();
+    let mut alerts = Alerts::start(session, &log, &name, &connection)?;
+    if let Some(a) = &alerts {
+        live.tell(a.owed());
+        session.note(&format!("alerts go to {}", count(a.sinks(), "sink")));
+    }
     let mut remarks = Remarks { session, begun: Instant::now(), ready: false, said: false, skewed: 0 };
-    live.run(&stop, &mut [&mut told, &mut remarks])?;
+    let mut listeners: Vec<&mut dyn Listener> = vec![&mut told, &mut remarks];
+    listeners.extend(alerts.as_mut().map(|a| a as &mut dyn Listener));
+    live.run(&stop, &mut listeners)?;
+    // Couriers end before the log does.
+    drop(alerts);
     let events = usize::try_from(live.events()).unwrap_or(usize::MAX);
     session.note(&format!(
         "ended, {} taken in; the same command goes on, `tapio incidents --data-dir {dir}` looks back",

@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::alerts::Owed;
 use super::{Folder, Interrupt, Pipeline, block_on};
 use crate::args::Cluster;
 use crate::cmd::Session;
@@ -107,6 +108,11 @@ impl<'a> Live<'a> {
     /// The pipeline.
     pub(crate) fn pipeline(&self) -> &Pipeline<'a> {
         &self.pipeline
+    }
+
+    /// From now on, what becomes of incidents is owed to sinks of alerts.
+    pub(crate) fn tell(&mut self, alerts: Owed) {
+        self.pipeline.tell(alerts);
     }
 
     /// How the collector stands.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapio_bus::log::sqlite::SqliteLog;
+use tapio_bus::outbox::Sighting;
 use tapio_core::answer::Gap;
 use tapio_core::change::GraphChange;
 use tapio_core::ports::{EventLog, GraphStore, LogError, Position, Record, Retention};
@@ -17,6 +18,7 @@ use tapio_engine::{EventProcessor, Outcome as EngineOutcome, checkpoint};
 use tapio_graph::neo4j::Address;
 use tapio_graph::rules::{News, Runner};
 
+use super::alerts::Owed;
 use super::store::{self, Graph};
 use super::watch;
 use super::{CHUNK, Folder, Known, engine, live_engine};
@@ -148,6 +150,9 @@ pub(crate) struct Pipeline<'a> {
     /// Whether they were asked since their findings were saved.
     asked: bool,
     outbox: Vec<GraphChange>,
+    /// Who is told of incidents, where anybody is; and what is owed since the cursor moved.
+    alerts: Option<Owed>,
+    seen: Vec<Sighting>,
     applied: Instant,
     saved: (Instant, u64),
 }
@@ -176,6 +181,8 @@ impl<'a> Pipeline<'a> {
             rules,
             asked: false,
             outbox: Vec::new(),
+            alerts: None,
+            seen: Vec::new(),
             applied: now,
             saved: (now, cursor),
         })
@@ -209,6 +216,11 @@ impl<'a> Pipeline<'a> {
     /// Somebody else has appended up to here.
     pub(crate) fn grown(&mut self, last: u64) {
         self.last = self.last.max(last);
+    }
+
+    /// From now on, what becomes of incidents is owed to sinks of alerts.
+    pub(crate) fn tell(&mut self, alerts: Owed) {
+        self.alerts = Some(alerts);
     }
 
     /// Begins with a living cluster, or goes on with it.
@@ -335,13 +347,17 @@ impl<'a> Pipeline<'a> {
         }
         if fresh {
             each(&out, &news)?;
+            if let Some(alerts) = &self.alerts {
+                self.seen.extend(alerts.of(&self.fold.engine, &out));
+            }
             let letters = std::mem::take(&mut out.dead);
             if !letters.is_empty() {
                 block_on(self.log.bury(letters))??;
             }
         }
         let wait = if self.outbox.is_empty() { COMMIT_AFTER } else { BATCH_AFTER };
-        if self.outbox.len() >= self.batch || self.applied.elapsed() >= wait {
+        // Nobody waits for an alert longer than for the graph, which has it first.
+        if self.outbox.len() >= self.batch || self.applied.elapsed() >= wait || !self.seen.is_empty() {
             self.flush()?;
         }
         Ok(())
@@ -354,8 +370,14 @@ impl<'a> Pipeline<'a> {
             self.folder.save_rules(&runner.save().map_err(Failure::Unreachable)?)?;
             self.asked = false;
         }
-        if self.fold.cursor > 0 {
-            block_on(self.log.commit(CONSUMER, Position(self.fold.cursor)))??;
+        let cursor = self.fold.cursor;
+        match &self.alerts {
+            Some(alerts) if !self.seen.is_empty() => {
+                let seen = std::mem::take(&mut self.seen);
+                block_on(alerts.commit(&self.log, CONSUMER, cursor, seen))??;
+            }
+            _ if cursor > 0 => block_on(self.log.commit(CONSUMER, Position(cursor)))??,
+            _ => {}
         }
         self.applied = Instant::now();
         Ok(())

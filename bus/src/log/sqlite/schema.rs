@@ -218,6 +218,8 @@ fn open_checked(path: &Path, config: &SqliteConfig) -> Result<Opened, Fault> {
     // What a crash left in the WAL goes into the file first, so that the file is checked as it is used.
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     check(&db, config)?;
+    // Older files have none; they stay readable for who knows nothing of it.
+    crate::outbox::create(&db)?;
     let tally = Tally::load(&db)?;
     if config.max_file_bytes > 0 {
         let pages = (config.max_file_bytes / unsigned(pragma(&db, "page_size")?).max(1)).max(1);

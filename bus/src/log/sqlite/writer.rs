@@ -21,6 +21,7 @@ use super::letters::{self, Letter};
 use super::retention;
 use super::schema::{PAGE_BYTES, Tally, signed};
 use super::{CHECKPOINTS_KEPT, Clock};
+use crate::outbox::{Plan, Sighting};
 
 /// Payload bytes that wait for the writer at most: 32 MiB. Callers beyond that wait in their futures.
 pub const QUEUE_BYTES: usize = 32 << 20;
@@ -34,6 +35,9 @@ const CHECKPOINT_BYTES: usize = 16 << 20;
 const WAL_MAX_FRAMES: i64 = 16_384;
 /// Bytes that a group writes beside its payload: its last leaf, the counters.
 const GROUP_OVERHEAD_BYTES: usize = 12 * 1_024;
+
+/// About what an incident takes in the queue.
+const SIGHTING_BYTES: usize = 8 * 1_024;
 
 /// Records as they are stored, end to end.
 pub(super) struct Rows {
@@ -66,6 +70,7 @@ impl Rows {
 pub(super) enum Task {
     Append { rows: Rows },
     Commit { consumer: String, cursor: Position },
+    Tell { consumer: String, cursor: Position, plan: Arc<Plan>, seen: Vec<Sighting> },
     SaveCheckpoint { consumer: String, cursor: Position, version: u32, state: Vec<u8> },
     Bury { letters: Vec<Letter> },
     Retain { retention: Retention, now: Time },
@@ -79,6 +84,8 @@ impl Task {
             Task::Append { rows } => rows.bytes.len(),
             Task::SaveCheckpoint { state, .. } => state.len(),
             Task::Bury { letters } => letters.iter().map(Letter::bytes).sum(),
+            // Incidents are bounded, and few.
+            Task::Tell { seen, .. } => seen.len() * SIGHTING_BYTES,
             Task::Commit { .. } | Task::Retain { .. } | Task::Shrink | Task::Forget { .. } => 0,
         }
     }
@@ -97,6 +104,7 @@ pub(super) enum Done {
     Written,
     Appended(Position),
     Dropped { count: u64, more: bool },
+    Told { count: usize },
     Shrunk { more: bool },
 }
 
@@ -276,6 +284,10 @@ impl Desk {
                 Ok(Done::Appended(Position(self.tally.last)))
             }
             Task::Commit { consumer, cursor } => self.commit(consumer, *cursor).map(|()| Done::Written),
+            Task::Tell { consumer, cursor, plan, seen } => {
+                self.commit(consumer, *cursor)?;
+                Ok(Done::Told { count: crate::outbox::take(db, plan, seen, now)? })
+            }
             Task::SaveCheckpoint { consumer, cursor, version, state } => {
                 self.commit(consumer, *cursor)?;
                 let cursor = signed(cursor.0);

@@ -1,9 +1,13 @@
 //! `tapio check cluster`: what the credentials allow, and what will be missing.
 
-use tapio_collectors::cluster::{Survey, survey};
+use std::sync::Arc;
+
+use tapio_cluster::{ApiError, Ask, Connection, event_resource};
+use tapio_collectors::cluster::{Finding, Survey, survey};
 
 use crate::args::{Cluster, Out};
 use crate::cmd::Session;
+use crate::config::SinkKind;
 use crate::error::Outcome;
 use crate::output::table::{Overflow, Table};
 use crate::output::text::{clean, count};
@@ -29,9 +33,24 @@ pub(super) struct Args {
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let runtime = runtime()?;
     let source = Source::open(session, &runtime, &args.at, None)?;
-    let found = runtime.block_on(survey(source.connection, &source.config))?;
+    let mut found = runtime.block_on(survey(Arc::clone(&source.connection), &source.config))?;
+    let writes = session.config.alerts.sinks.iter().any(|s| s.kind == SinkKind::KubernetesEvent);
+    if writes {
+        found.kinds.push(runtime.block_on(events(&source.connection))?);
+    }
     let format = session.screen.format(args.out.output);
     session.screen.show(format, &found, |wide| lay_out(session, &found, wide))
+}
+
+/// The one right to write that may be needed: for alerts as Events.
+async fn events(connection: &Connection) -> Result<Finding, ApiError> {
+    let resource = event_resource();
+    let ask = Ask { verb: "create", resource: &resource, subresource: "", namespace: None };
+    let verdict = connection.may(&ask).await?;
+    let refused = if verdict.allowed { Vec::new() } else { vec!["create"] };
+    let why = if verdict.allowed { String::new() } else { verdict.reason };
+    let without_it = "incidents as Events on their objects (alerts of type kubernetes_event)";
+    Ok(Finding { resource: resource.name(), needs: vec!["create"], refused, why, without_it })
 }
 
 fn lay_out(session: &Session, s: &Survey, wide: bool) -> String {
