@@ -35,7 +35,7 @@ pub(crate) fn incidents(graph: &dyn GraphStore) -> Outcome<Vec<Incident>> {
         let incident = incident(&node, &take(&mut causes), &take(&mut first), &take(&mut symptoms));
         out.extend(incident);
     }
-    out.sort_by(|a, b| (a.opened_at, a.id).cmp(&(b.opened_at, b.id)));
+    out.sort_by_key(|i| (i.opened_at, i.id));
     Ok(out)
 }
 

@@ -241,13 +241,15 @@ async fn metrics() {
         );
         p.kubelet.metrics("/metrics/cadvisor", &text);
     };
-    (probes(5), held(100, 0));
+    probes(5);
+    held(100, 0);
     p.kubelet.summary(json!({"node": node(), "pods": [used("play", "a", "uid-a", 1 << 20)]}));
     let (seen, looked) = (p.kubelet.seen("/metrics/probes"), p.kubelet.seen("/metrics/cadvisor"));
     while p.kubelet.seen("/metrics/probes") < seen + 2 || p.kubelet.seen("/metrics/cadvisor") < looked + 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    (probes(6), held(200, 80));
+    probes(6);
+    held(200, 80);
     r.until("the failed probe", |r| r.about("ProbeResult", "a").len() == 1).await;
     let probe = r.about("ProbeResult", "a").remove(0);
     assert_eq!((&probe["probe"], &probe["failures"], &probe["uid"]), (&"readiness".into(), &6.into(), &"uid-a".into()));

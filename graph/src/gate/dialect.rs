@@ -130,7 +130,7 @@ fn when(tokens: &[Token<'_>], i: usize, edits: &mut Edits) {
         0 => matches!(t.kind, Kind::Word | Kind::Quoted),
         _ => t.sign("."),
     });
-    if searched && alone && (then - i) % 2 == 0 {
+    if searched && alone && (then - i).is_multiple_of(2) {
         edits.replace(tokens[then].start, tokens[then].start, "= true ");
     }
 }

@@ -71,7 +71,7 @@ impl Drawing {
             let relation = text(three[1], "_type").to_owned();
             let (mut from, mut to) = (three[0], three[2]);
             // A path may walk a relation against its direction; the words of the graph say which that is.
-            let starts = if relation == "AFFECTS" { text(to, "id") != "" } else { label(to) == "Incident" };
+            let starts = if relation == "AFFECTS" { !text(to, "id").is_empty() } else { label(to) == "Incident" };
             if starts {
                 (from, to) = (to, from);
             }

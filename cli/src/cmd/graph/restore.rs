@@ -134,7 +134,7 @@ fn verify(args: &Args, store: &dyn GraphStore, end: &End) -> Outcome {
 }
 
 fn into_server(session: &Session, args: &Args, source: &Source, graph: &Neo4jGraph) -> Outcome<End> {
-    let mark = fingerprint(&[args.from.clone()], None)?
+    let mark = fingerprint(std::slice::from_ref(&args.from), None)?
         .ok_or_else(|| Failure::input(format!("{} cannot be read twice; give a file", args.from.display())))?;
     let counts = block_on(graph.stats())??;
     let holds = Label::ALL.iter().filter_map(|l| counts.nodes.get(l.as_str())).sum::<u64>();
