@@ -32,7 +32,7 @@ impl Level {
         match (self, before) {
             (Level::Part(now, step), Level::Part(then, _)) => {
                 let step = if now.max(then) >= CLOSE { step.min(0.02) } else { step };
-                (now - then).abs() >= step || (now >= CLOSE) != (then >= CLOSE)
+                (now - then).abs() >= step - 1e-9 || (now >= CLOSE) != (then >= CLOSE)
             }
             (Level::Amount(now, least), Level::Amount(then, _)) => {
                 let change = (now - then).abs();
