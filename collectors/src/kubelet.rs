@@ -25,6 +25,7 @@ mod pace;
 mod parts;
 mod pods;
 mod state;
+mod summary;
 mod survey;
 mod trouble;
 mod usage;

@@ -6,134 +6,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::pods::Pods;
+use super::summary::{ContainerUse, Network, NodeUse, PodRef, PodUse, Psi, Storage, cpu, memory, network, psi, stored};
 
 /// Part of a limit from which on steps are small.
 const CLOSE: f64 = 0.9;
 /// Pods whose samples are remembered.
 const MOST: usize = 5_000;
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Cpu {
-    usage_nano_cores: Option<i64>,
-    psi: Option<Psi>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Memory {
-    available_bytes: Option<i64>,
-    working_set_bytes: Option<i64>,
-    rss_bytes: Option<i64>,
-    psi: Option<Psi>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Io {
-    psi: Option<Psi>,
-}
-
-/// Pressure: how much of the time some or all tasks stood still.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Psi {
-    some: Stall,
-    full: Stall,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Stall {
-    avg10: f64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Storage {
-    available_bytes: Option<i64>,
-    capacity_bytes: Option<i64>,
-    used_bytes: Option<i64>,
-    inodes_free: Option<i64>,
-    inodes: Option<i64>,
-    inodes_used: Option<i64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Network {
-    rx_bytes: Option<i64>,
-    rx_errors: Option<i64>,
-    tx_bytes: Option<i64>,
-    tx_errors: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodUse {
-    #[serde(rename = "podRef")]
-    pod: PodRef,
-    cpu: Cpu,
-    memory: Memory,
-    io: Io,
-    network: Network,
-    #[serde(rename = "ephemeral-storage")]
-    storage: Storage,
-    process_stats: Processes,
-    containers: Option<Vec<ContainerUse>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodRef {
-    name: String,
-    namespace: String,
-    uid: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Processes {
-    process_count: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerUse {
-    name: String,
-    cpu: Cpu,
-    memory: Memory,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct NodeUse {
-    node_name: String,
-    cpu: Cpu,
-    memory: Memory,
-    io: Io,
-    network: Network,
-    fs: Storage,
-    runtime: Runtime,
-    rlimit: Rlimit,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Runtime {
-    image_fs: Storage,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Rlimit {
-    maxpid: Option<i64>,
-    curproc: Option<i64>,
-}
 
 /// One value with what counts as a change of it.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +32,7 @@ impl Level {
         match (self, before) {
             (Level::Part(now, step), Level::Part(then, _)) => {
                 let step = if now.max(then) >= CLOSE { step.min(0.02) } else { step };
-                (now - then).abs() >= step || (now >= CLOSE) != (then >= CLOSE)
+                (now - then).abs() >= step - 1e-9 || (now >= CLOSE) != (then >= CLOSE)
             }
             (Level::Amount(now, least), Level::Amount(then, _)) => {
                 let change = (now - then).abs();
@@ -405,56 +286,6 @@ fn errors(n: &Network, levels: &mut Levels) {
     if let (Some(rx), Some(tx)) = (n.rx_errors, n.tx_errors) {
         levels.push(("network errors".to_owned(), Level::Count(rx.saturating_add(tx))));
     }
-}
-
-fn put<T: Into<Value>>(object: &mut Map<String, Value>, name: &str, value: Option<T>) {
-    if let Some(value) = value {
-        object.insert(name.to_owned(), value.into());
-    }
-}
-
-fn psi(p: &Psi) -> Value {
-    json!({"some": p.some.avg10, "full": p.full.avg10})
-}
-
-fn cpu(c: &Cpu, limit: Option<i64>, throttled: Option<f64>) -> Value {
-    let mut o = Map::new();
-    put(&mut o, "usageNanoCores", c.usage_nano_cores);
-    put(&mut o, "limitNanoCores", limit);
-    put(&mut o, "throttled", throttled.map(|t| (t * 1_000.0).round() / 1_000.0));
-    put(&mut o, "psi", c.psi.as_ref().map(psi));
-    o.into()
-}
-
-fn memory(m: &Memory, limited: bool) -> Value {
-    let mut o = Map::new();
-    put(&mut o, "workingSetBytes", m.working_set_bytes);
-    put(&mut o, "availableBytes", m.available_bytes);
-    put(&mut o, "rssBytes", m.rss_bytes);
-    // The kubelet says what is available only where there is a limit.
-    let limit = m.available_bytes.zip(m.working_set_bytes).map(|(a, w)| a.saturating_add(w));
-    put(&mut o, "limitBytes", limit.filter(|_| limited));
-    put(&mut o, "psi", m.psi.as_ref().map(psi));
-    o.into()
-}
-
-fn stored(s: &Storage) -> Value {
-    let mut o = Map::new();
-    put(&mut o, "usedBytes", s.used_bytes);
-    put(&mut o, "availableBytes", s.available_bytes);
-    put(&mut o, "capacityBytes", s.capacity_bytes);
-    put(&mut o, "inodesFree", s.inodes_free);
-    put(&mut o, "inodes", s.inodes);
-    o.into()
-}
-
-fn network(n: &Network) -> Value {
-    let mut o = Map::new();
-    put(&mut o, "rxBytes", n.rx_bytes);
-    put(&mut o, "rxErrors", n.rx_errors);
-    put(&mut o, "txBytes", n.tx_bytes);
-    put(&mut o, "txErrors", n.tx_errors);
-    o.into()
 }
 
 #[cfg(test)]
