@@ -60,7 +60,14 @@ impl Dispatch {
             tasks.spawn(work(Arc::clone(&self), Arc::clone(&outbox), courier, Arc::clone(&clock), stop.clone()));
         }
         let mut stop = stop;
-        while !*stop.borrow_and_update() && stop.changed().await.is_ok() {}
+        loop {
+            if *stop.borrow_and_update() {
+                break;
+            }
+            if stop.changed().await.is_err() {
+                break;
+            }
+        }
         let all = async { while tasks.join_next().await.is_some() {} };
         // Whoever hangs is not waited for: what it was sending is sent again at the next start.
         let _ = tokio::time::timeout(settle, all).await;

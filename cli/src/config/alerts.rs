@@ -260,7 +260,7 @@ mod tests {
     use super::super::Config;
 
     fn refused(sink: &str, says: &str) {
-        let text = format!("alerts:\n  sinks:\n  - {}\n", sink.replace('\n', "\n    "));
+        let text = format!("alerts:\n  sinks:\n  - {}\n", sink.replace('\n', "\n  "));
         let why = Config::parse(&text).unwrap_err();
         assert!(why.contains(says), "expected `{says}` in: {why}");
     }

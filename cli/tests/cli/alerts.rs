@@ -24,7 +24,7 @@ fn settings(dir: &Path, sinks: &str) -> String {
 fn silences_are_made_listed_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let data = folder(dir.path());
-    let at = |args: &[&str]| run(&[&["alerts"], args, &["--data-dir", data.as_str()]].concat());
+    let at = |args: &[&str]| run(&[&["alerts"][..], args, &["--data-dir", data.as_str()]].concat());
     assert_eq!(at(&["silences"]).ok(), "no silences\n");
     let made = at(&["silence", "namespace=shop", "name=~cart-.*", "--for", "1h", "--comment", "load test"]).ok();
     assert!(made.starts_with("silence 1 until "), "{made}");
