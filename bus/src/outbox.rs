@@ -8,7 +8,7 @@
 //! not yet noted, is sent again with the same key.
 //!
 //! # What is told
-//! [`Desk`](desk) compares each incident with what was told of it last: opened, escalated (its severity rose), resolved.
+//! `Desk` compares each incident with what was told of it last: opened, escalated (its severity rose), resolved.
 //! Everything else that changes is not told, but kept, so that a sink that has to be reminded gets the words of now.
 //!
 //! # Bounds

@@ -1,6 +1,6 @@
 //! Reading logs: which lines are errors, and of what class.
 //!
-//! `patterns` is the table; a [`Sieve`] finds out quickly which of them a line can match at all.
+//! `patterns` is the table; a `Sieve` finds out quickly which of them a line can match at all.
 
 mod patterns;
 
