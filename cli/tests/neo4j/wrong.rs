@@ -219,7 +219,7 @@ pub(crate) fn read_only() {
 
 pub(crate) fn full() {
     let dir = tempfile::tempdir().unwrap();
-    let recording = stream(dir.path(), 0, 30_000);
+    let recording = stream(dir.path(), 0, 150_000);
     let data = dir.path().join("d");
     {
         // Neither log files nor stores take their space before they need it; the users of before are not there.
