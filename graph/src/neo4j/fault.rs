@@ -102,6 +102,11 @@ fn of_code(code: &str, message: &str) -> Fault {
         _ if full.iter().any(|w| message.contains(w)) => {
             Fault::NotWritable(format!("the server's disk is full; free space on it: {}", said()))
         }
+        // A server that cannot append to its log says no more to a client; its own log names the reason.
+        (_, "Transaction", "TransactionLogError") => Fault::NotWritable(format!(
+            "the server cannot write its transaction log: its disk is full or fails; look into the server's log: {}",
+            said()
+        )),
         (_, "Database", "DatabaseNotFound") => {
             Fault::Denied(format!("it has no such database; create it, or name another by ?database=: {}", said()))
         }
@@ -195,6 +200,7 @@ mod tests {
             ("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase", "x", "unwritable"),
             ("Neo.ClientError.Statement.AccessMode", "x", "unwritable"),
             ("Neo.DatabaseError.Transaction.TransactionCommitFailed", "No space left on device", "unwritable"),
+            ("Neo.DatabaseError.Transaction.TransactionLogError", "Could not append transaction: …", "unwritable"),
             ("Neo.ClientError.Statement.SyntaxError", "x", "statement"),
             ("Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration", "x", "limit"),
             ("Neo.TransientError.General.MemoryPoolOutOfMemoryError", "x", "limit"),
