@@ -17,6 +17,7 @@ pub mod manifests;
 mod reader;
 pub mod recording;
 pub mod redaction;
+mod remarks;
 mod sight;
 mod stamp;
 mod yaml;

@@ -2,7 +2,7 @@
 //!
 //! Whoever shows or serves it (`tapio up`, a readiness probe, metrics) reads it from here at any time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,9 +12,7 @@ use tapio_cluster::Connection;
 use tapio_core::ports::Position;
 
 use super::reach::Reach;
-
-/// Remarks that are kept until somebody reads them.
-const MAX_NOTES: usize = 200;
+use crate::remarks::Remarks;
 
 /// How a kind is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +68,7 @@ pub struct State {
     /// What was counted.
     pub counts: Counts,
     scopes: Mutex<BTreeMap<String, ScopeState>>,
-    notes: Mutex<VecDeque<String>>,
+    notes: Remarks,
     last: AtomicU64,
     begun: Instant,
     synced: AtomicU64,
@@ -83,7 +81,7 @@ impl State {
             reach: Reach::new(),
             counts: Counts::default(),
             scopes: Mutex::default(),
-            notes: Mutex::default(),
+            notes: Remarks::default(),
             last: AtomicU64::new(last.0),
             begun: Instant::now(),
             synced: AtomicU64::new(0),
@@ -116,19 +114,12 @@ impl State {
 
     /// A remark for people.
     pub(crate) fn note(&self, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.back() == Some(&text) {
-            return;
-        }
-        if notes.len() >= MAX_NOTES {
-            notes.pop_front();
-        }
-        notes.push_back(text);
+        self.notes.add(text);
     }
 
     /// Takes the remarks since the last time.
     pub fn take_notes(&self) -> Vec<String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.notes.take()
     }
 
     pub(crate) fn appended(&self, at: Position, n: u64) {

@@ -1,15 +1,12 @@
 //! How the CNI collector stands.
 
-use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::feed::Notes;
-
-/// Remarks that are kept until somebody reads them.
-const MAX_NOTES: usize = 200;
+use crate::remarks::Remarks;
 
 /// What was counted; each grows only.
 #[derive(Debug, Default)]
@@ -46,7 +43,7 @@ pub struct CniState {
     /// What was counted.
     pub counts: CniCounts,
     folder: Mutex<Readable>,
-    notes: Mutex<VecDeque<String>>,
+    notes: Remarks,
 }
 
 impl CniState {
@@ -61,20 +58,13 @@ impl CniState {
 
     /// Takes the remarks since the last time.
     pub fn take_notes(&self) -> Vec<String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.notes.take()
     }
 }
 
 impl Notes for CniState {
     fn note(&self, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.back() == Some(&text) {
-            return;
-        }
-        if notes.len() >= MAX_NOTES {
-            notes.pop_front();
-        }
-        notes.push_back(text);
+        self.notes.add(text);
     }
 
     fn counts(&self) -> (&AtomicU64, &AtomicU64) {

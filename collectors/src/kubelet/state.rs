@@ -1,15 +1,13 @@
 //! How the kubelet collector stands: which of the kubelet's answers come, what was counted, what people should know.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::feed::Notes;
-
-/// Remarks that are kept until somebody reads them.
-const MAX_NOTES: usize = 200;
+use crate::remarks::Remarks;
 
 /// What is asked of a kubelet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -121,7 +119,7 @@ pub struct State {
     /// What was counted.
     pub counts: Counts,
     topics: Mutex<BTreeMap<Topic, TopicState>>,
-    notes: Mutex<VecDeque<String>>,
+    notes: Remarks,
 }
 
 impl State {
@@ -146,7 +144,7 @@ impl State {
 
     /// Takes the remarks since the last time.
     pub fn take_notes(&self) -> Vec<String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.notes.take()
     }
 
     /// Notes how a topic stands; what people should know becomes a remark. Whether that is new.
@@ -186,14 +184,7 @@ impl State {
 
 impl Notes for State {
     fn note(&self, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.back() == Some(&text) {
-            return;
-        }
-        if notes.len() >= MAX_NOTES {
-            notes.pop_front();
-        }
-        notes.push_back(text);
+        self.notes.add(text);
     }
 
     fn counts(&self) -> (&AtomicU64, &AtomicU64) {
