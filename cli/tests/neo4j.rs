@@ -71,9 +71,6 @@ fn main() {
     libtest_mimic::run(&args, trials.collect()).exit();
 }
 
-/// Asks for the case of a full disk.
-const DISK: &str = "TAPIO_NEO4J_TEST_DISK";
-
 /// Why a case cannot run here.
 fn lacks(needs: &Needs) -> Option<String> {
     let unset = |name: &str| std::env::var_os(name).is_none().then(|| format!("{name} is not set"));
@@ -81,7 +78,6 @@ fn lacks(needs: &Needs) -> Option<String> {
         Needs::Nothing => None,
         Needs::Server => unset(SERVER),
         Needs::Home => unset(SERVER).or_else(|| unset(HOME)),
-        // How a server tells of a full disk differs by version, and is not proven on each of them yet.
-        Needs::Mount => unset(SERVER).or_else(|| unset(HOME)).or_else(|| unset(DISK)).or_else(server::no_mounting),
+        Needs::Mount => unset(SERVER).or_else(|| unset(HOME)).or_else(server::no_mounting),
     }
 }

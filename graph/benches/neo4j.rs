@@ -33,7 +33,7 @@ const CONNECTIONS: usize = 4;
 /// Rows of a statement of the bare loop.
 const BARE: [usize; 3] = [250, 1_000, 2_000];
 /// Changes of a batch of the store, two an event; the last one is what `tapio replay` gives it when it catches up.
-const STORE: [usize; 3] = [2_000, 8_000, 32_000];
+const STORE: [usize; 2] = [2_000, 8_000];
 
 struct Server {
     address: Address,

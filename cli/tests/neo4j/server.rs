@@ -1,5 +1,7 @@
 //! The server under test: what is in it, and how it is killed and started.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -105,9 +107,14 @@ fn pid() -> String {
     std::fs::read_to_string(home().join("pid")).unwrap().trim().to_owned()
 }
 
-/// Whether the server's process is there; a dead child that nobody has waited for has no command line.
+/// Whether the server's process is there. A dead one that nobody has waited for is gone with its last thread: only then
+/// are its files and its port free. Its command line says neither: it is empty for a moment in a new process, too.
 fn alive() -> bool {
-    !std::fs::read(format!("/proc/{}/cmdline", pid())).unwrap_or_default().is_empty()
+    let of = format!("/proc/{}", pid());
+    let Ok(stat) = std::fs::read_to_string(format!("{of}/stat")) else { return false };
+    // `123 (java) S 1 …`
+    let dead = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']));
+    !dead || std::fs::read_dir(format!("{of}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 /// Ends the server by a signal, and waits until it is gone.
@@ -152,19 +159,27 @@ impl Settings {
         Settings::begin(lines, None)
     }
 
-    /// Its data on a file system of so many MiB.
-    pub(crate) fn with_space(mib: u32, lines: &str) -> Self {
+    /// Its data on a small file system that has so many MiB left once it has started.
+    pub(crate) fn with_space(left: u64, lines: &str) -> Self {
         let place = home().join("small");
         std::fs::create_dir_all(&place).unwrap();
-        mount(&place, mib).unwrap();
-        Settings::begin(&format!("server.directories.data={}\n{lines}", place.display()), Some(place))
+        mount(&place, 256).unwrap();
+        let settings = Settings::begin(&format!("server.directories.data={}\n{lines}", place.display()), Some(&place));
+        // What a fresh server takes differs by version; so the rest is taken up by something else.
+        let mut ballast = File::create(place.join("ballast")).unwrap();
+        let mut taken = 0;
+        while let Ok(n @ 1..) = ballast.write(&[0; 1 << 16]) {
+            taken += n as u64;
+        }
+        ballast.set_len(taken.saturating_sub(left << 20)).unwrap();
+        settings
     }
 
-    fn begin(lines: &str, mounted: Option<PathBuf>) -> Self {
+    fn begin(lines: &str, mounted: Option<&Path>) -> Self {
         let file = home().join("conf/neo4j.conf");
         let before = std::fs::read_to_string(&file).unwrap();
         signal("-TERM");
-        let settings = Settings { before, mounted };
+        let settings = Settings { before, mounted: mounted.map(Path::to_owned) };
         // None may stand twice.
         let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
         let other = |line: &&str| !lines.lines().any(|l| name(l) == name(line));

@@ -219,11 +219,11 @@ pub(crate) fn read_only() {
 
 pub(crate) fn full() {
     let dir = tempfile::tempdir().unwrap();
-    let recording = stream(dir.path(), 0, 150_000);
+    let recording = stream(dir.path(), 0, 20_000);
     let data = dir.path().join("d");
     {
         // Neither log files nor stores take their space before they need it; the users of before are not there.
-        let _small = Settings::with_space(24, "db.tx_log.preallocate=false\ndbms.security.auth_enabled=false\n");
+        let _small = Settings::with_space(4, "db.tx_log.preallocate=false\ndbms.security.auth_enabled=false\n");
         let ran = ended(replay_of(&recording, &data));
         ran.failed(3, "disk is full");
     }

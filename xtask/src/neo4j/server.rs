@@ -137,15 +137,22 @@ impl Server {
         text.trim().parse().context("the number of the process")
     }
 
-    /// Whether the process that we started lives: its command line names our folder.
+    /// Whether there is a process of the number that we started; one that ended is no longer there, or waits as a
+    /// zombie for somebody to ask.
     fn alive(&self) -> bool {
         let Ok(pid) = self.pid() else { return false };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    /// Whether it is ours, too: its command line names our folder. In its first moment it has none.
+    fn ours(&self, pid: u32) -> bool {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(&self.home.display().to_string())
     }
 
     fn signal(&self, signal: &str) {
-        if let (true, Ok(pid)) = (self.alive(), self.pid()) {
+        if let Some(pid) = self.pid().ok().filter(|pid| self.ours(*pid)) {
             let _ = Command::new("kill").arg(signal).arg(pid.to_string()).status();
         }
     }
@@ -155,7 +162,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.signal("-TERM");
         let begun = Instant::now();
-        while self.alive() && begun.elapsed() < STOPPING {
+        while self.pid().is_ok_and(|pid| self.ours(pid)) && begun.elapsed() < STOPPING {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.signal("-KILL");
