@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Failure, Outcome};
+use crate::wire::Remote;
+
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,9 +109,37 @@ pub(crate) struct Cluster {
     pub(crate) namespaces: Vec<String>,
 }
 
+/// Whom a server is shown to be, and as whom it is asked.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Trust {
+    /// File with the server's token
+    #[arg(long, value_name = "FILE", env = "TAPIO_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Authorities for the server's certificate, in PEM; else those of this machine
+    #[arg(long, value_name = "FILE", env = "TAPIO_CA_FILE", hide_env_values = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A running server, for questions that can be answered without one.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AtServer {
+    /// Ask a running `tapio up`, e.g. http://127.0.0.1:7878
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+impl AtServer {
+    /// The server, where one is named.
+    pub(crate) fn open(&self) -> Outcome<Option<Remote>> {
+        self.server.as_deref().map(|url| Remote::open(url, &self.trust)).transpose()
+    }
+}
+
 /// Where the data of a question comes from.
 #[derive(Args, Clone, Debug)]
-#[group(id = "where", required = true, multiple = false)]
+#[group(id = "where", multiple = false)]
 pub(crate) struct From {
     /// Folder made by `replay --data-dir`
     #[arg(long, value_name = "DIR")]
@@ -116,21 +147,51 @@ pub(crate) struct From {
     /// Dumps or recordings, analysed on the spot; `-` for standard input
     #[arg(long, value_name = "INPUT", num_args = 1..)]
     pub(crate) from: Vec<PathBuf>,
+    /// A running `tapio up`, e.g. http://127.0.0.1:7878; that of TAPIO_SERVER where nothing else is named
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}
+
+/// Where the data of a question comes from, and what a server needs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Source {
+    #[command(flatten)]
+    pub(crate) from: From,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+impl Source {
+    /// The server that is to be asked; none where the data are here.
+    pub(crate) fn server(&self) -> Outcome<Option<Remote>> {
+        if self.from.data_dir.is_some() || !self.from.from.is_empty() {
+            return Ok(None);
+        }
+        let set = || std::env::var("TAPIO_SERVER").ok().filter(|v| !v.is_empty());
+        match self.from.server.clone().or_else(set) {
+            Some(url) => Remote::open(&url, &self.trust).map(Some),
+            None => {
+                Err(Failure::input("say whom to ask: --data-dir DIR, --from INPUT…, or --server URL (or TAPIO_SERVER)"))
+            }
+        }
+    }
 }
 
 /// Where the data of a question comes from, for questions that a graph alone can answer.
 #[derive(Args, Clone, Debug)]
-#[group(id = "where", required = true, multiple = false)]
 pub(crate) struct Anywhere {
-    /// Folder made by `replay --data-dir`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Dumps or recordings, analysed on the spot; `-` for standard input
-    #[arg(long, value_name = "INPUT", num_args = 1..)]
-    pub(crate) from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
     /// A Neo4j that a replay filled: bolt://HOST:7687, bolt+s:// for TLS, ?database=NAME behind it
-    #[arg(long, value_name = "URL", value_parser = crate::wire::address)]
+    #[arg(long, value_name = "URL", group = "where", value_parser = crate::wire::address)]
     pub(crate) graph: Option<tapio_graph::neo4j::Address>,
+}
+
+impl Anywhere {
+    /// The server that is to be asked; none where the data are elsewhere.
+    pub(crate) fn server(&self) -> Outcome<Option<Remote>> {
+        if self.graph.is_some() { Ok(None) } else { self.source.server() }
+    }
 }
 
 /// An object as kubectl takes it.

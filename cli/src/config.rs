@@ -7,6 +7,7 @@ mod source;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tapio_api::ApiConfig;
 use tapio_bus::log::sqlite::SqliteConfig;
 use tapio_collectors::cluster::ClusterConfig;
 use tapio_core::ports::Limits;
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) live: LiveSettings,
     /// Who is told of incidents.
     pub(crate) alerts: AlertSettings,
+    /// The HTTP API of a living cluster.
+    pub(crate) api: ApiConfig,
     /// How a data folder is filled.
     pub(crate) replay: ReplaySettings,
     /// Bounds of users' queries.
@@ -178,6 +181,7 @@ impl Config {
             ("graph.neo4j_connections", self.graph.neo4j_connections),
             ("query.max_rows", self.query.max_rows),
         ];
+        self.api.check().map_err(|e| format!("api.{e}"))?;
         match least.into_iter().find(|(_, n)| *n == 0) {
             Some((key, _)) => Err(format!("{key} is 0; give 1 or more")),
             None => self.alerts.check().map(|()| self),

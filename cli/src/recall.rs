@@ -13,7 +13,7 @@ use tapio_core::object::ObjectRef;
 use tapio_core::ports::{Cell, GraphStore, Limits, Query, Rows};
 use tapio_core::time::Time;
 
-use crate::args::{Anywhere, From, Reading};
+use crate::args::{Anywhere, Reading};
 use crate::cmd::Session;
 use crate::error::{Failure, Outcome};
 use crate::wire::{Folder, Graph, Known, block_on, known, neo4j, of_folder, progress_of};
@@ -34,15 +34,15 @@ pub(crate) fn asked(session: &Session, place: &Anywhere, reading: &Reading) -> O
     if let Some(address) = &place.graph {
         return Ok(Asked::Graph(neo4j(session, address)?));
     }
-    if let Some(dir) = &place.data_dir {
+    let from = &place.source.from;
+    if let Some(dir) = &from.data_dir {
         let folder = Folder::existing(dir)?;
         // A restored graph has no log from which the engine could know anything.
         if progress_of(session, &folder)?.last == 0 {
             return Ok(Asked::Graph(of_folder(session, &folder)?));
         }
     }
-    let place = From { data_dir: place.data_dir.clone(), from: place.from.clone() };
-    Ok(Asked::Engine(Box::new(known(session, &place, reading)?)))
+    Ok(Asked::Engine(Box::new(known(session, from, reading)?)))
 }
 
 /// Rows that a question of ours may have; a graph of more is told, not cut in silence.

@@ -5,13 +5,16 @@
 //! an interrupted replay that goes on ends with the same bytes as one that was not interrupted.
 
 pub(crate) mod alerts;
+pub(crate) mod api;
 mod feed;
 mod folder;
 mod interrupt;
 mod letters;
 pub(crate) mod live;
+pub(crate) mod logging;
 mod pipeline;
 mod progress;
+mod remote;
 mod store;
 mod watch;
 
@@ -30,6 +33,7 @@ pub(crate) use interrupt::Interrupt;
 pub(crate) use letters::{Letters, place};
 pub(crate) use pipeline::{Pipeline, block_on, newest_of, progress_of};
 pub(crate) use progress::Counter;
+pub(crate) use remote::Remote;
 pub(crate) use store::{Graph, address, neo4j, newest, of_folder, oldest, server};
 pub(crate) use watch::Watch;
 

@@ -63,9 +63,15 @@ pub enum ManifestError {
 /// # Errors
 /// Says which file and document cannot be used, where in it, and what to do.
 pub fn read(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, ManifestError> {
-    // On a stack of its own, deep enough for whatever nesting the parsers allow.
+    on_deep_stack(|| read_all(paths, Redacts::All(redaction)))
+}
+
+/// On a stack of its own, deep enough for whatever nesting the parsers allow.
+fn on_deep_stack(
+    work: impl FnOnce() -> Result<Vec<Manifest>, ManifestError> + Send,
+) -> Result<Vec<Manifest>, ManifestError> {
     std::thread::scope(|s| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, || read_all(paths, redaction));
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, work);
         let unreadable = |why: String| ManifestError::Broken { place: "the manifests".to_owned(), why };
         let thread = thread.map_err(|e| unreadable(format!("no thread to read them: {e}")))?;
         thread
@@ -74,8 +80,31 @@ pub fn read(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, M
     })
 }
 
-fn read_all(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, ManifestError> {
-    let mut all = Taker { redaction, out: Vec::new(), bytes: 0 };
+/// As [`read`], for a server that hashes values itself: only Secrets are without theirs.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_without_secrets(paths: &[PathBuf]) -> Result<Vec<Manifest>, ManifestError> {
+    on_deep_stack(|| read_all(paths, Redacts::Secrets))
+}
+
+/// Reads the manifests of a text that is there already; `name` stands for the file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(name: &str, text: &[u8], redaction: &Redaction) -> Result<Vec<Manifest>, ManifestError> {
+    on_deep_stack(|| {
+        let mut all = Taker { redacts: Redacts::All(redaction), out: Vec::new(), bytes: 0 };
+        all.stream(name, &mut &*text)?;
+        if all.out.is_empty() {
+            return Err(ManifestError::Nothing { path: name.to_owned() });
+        }
+        Ok(all.out)
+    })
+}
+
+fn read_all(paths: &[PathBuf], redacts: Redacts) -> Result<Vec<Manifest>, ManifestError> {
+    let mut all = Taker { redacts, out: Vec::new(), bytes: 0 };
     for path in paths {
         let before = all.out.len();
         if path.as_os_str() == "-" {
@@ -93,8 +122,17 @@ fn read_all(paths: &[PathBuf], redaction: &Redaction) -> Result<Vec<Manifest>, M
     Ok(all.out)
 }
 
+/// What is taken out.
+#[derive(Clone, Copy)]
+enum Redacts<'a> {
+    /// All that must not leave a collector.
+    All(&'a Redaction),
+    /// Values of Secrets.
+    Secrets,
+}
+
 struct Taker<'a> {
-    redaction: &'a Redaction,
+    redacts: Redacts<'a>,
     out: Vec<Manifest>,
     bytes: u64,
 }
@@ -271,7 +309,17 @@ impl Taker<'_> {
             let limit = format!("{MAX_OBJECTS} objects");
             return Err(ManifestError::TooMuch { path: name.to_owned(), limit });
         }
-        let clean = self.redaction.object(&object.to_string(), kind).ok();
+        let own = Redaction::default();
+        let redaction = match self.redacts {
+            Redacts::All(redaction) => redaction,
+            // A Secret's annotations may hold the whole of it, so it goes through all rules.
+            Redacts::Secrets if kind == "Secret" => &own,
+            Redacts::Secrets => {
+                self.out.push(Manifest { file: name.to_owned(), document, line, object });
+                return Ok(());
+            }
+        };
+        let clean = redaction.object(&object.to_string(), kind).ok();
         let Some(object) = clean.and_then(|c| serde_json::from_str(c.get()).ok()) else {
             return broken("nested too deeply; no Kubernetes object is".to_owned());
         };

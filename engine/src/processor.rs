@@ -225,6 +225,11 @@ impl EventProcessor {
         answer::answer(&view, &self.explanation, incidents, self.state.gaps.clone())
     }
 
+    /// Incidents so far, oldest first.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.state.incidents.all()
+    }
+
     /// Pattern findings so far, oldest first.
     pub fn patterns(&self) -> Vec<PatternFinding> {
         self.state.patterns.all().cloned().collect()

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use tapio_core::answer::{Answer, IncidentState, Verdict};
 use tapio_core::unified::Severity;
+use tapio_engine::read::Scope;
 
 use super::Session;
 use crate::args::{Namespaces, Out, Reading};
 use crate::error::{Failure, Outcome};
-use crate::output::answer::{Scope, lay_out};
+use crate::output::answer::lay_out;
 use crate::output::rules::{WithRules, off};
 use crate::wire::{Watch, analyse};
 

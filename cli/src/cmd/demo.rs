@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use tapio_core::ports::{GraphStore, Query};
+use tapio_engine::read::Scope;
 
 use super::Session;
 use crate::args::Reading;
 use crate::error::{Failure, Outcome};
-use crate::output::answer::{Scope, lay_out, moment};
+use crate::output::answer::{lay_out, moment};
 use crate::output::incidents::list;
 use crate::output::rows;
 use crate::wire::{analyse, block_on};

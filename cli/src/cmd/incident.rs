@@ -11,6 +11,7 @@ use crate::recall::{Asked, asked, incidents};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio incident 3f9a --data-dir d
+  tapio incident 3f9a --server http://127.0.0.1:7878
   tapio incident 3f9a --from recording.jsonl.zst -o json
   tapio incident 3f9a --graph bolt://localhost:7687";
 
@@ -27,6 +28,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
+    let format = session.screen.format(args.out.output);
+    if let Some(server) = args.place.server()? {
+        let i: Incident = server.get(&["incidents", &args.id], &[])?;
+        return session.screen.show(format, &i, |wide| one(&session.screen, &i, wide));
+    }
     let (all, notes) = match asked(session, &args.place, &args.reading)? {
         Asked::Engine(known) => {
             let notes: Vec<String> = known.gaps.iter().map(|g| g.why.clone()).collect();
@@ -40,7 +46,6 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     match found.as_slice() {
         [i] => {
             notes.iter().for_each(|n| session.note(n));
-            let format = session.screen.format(args.out.output);
             session.screen.show(format, i, |wide| one(&session.screen, i, wide))
         }
         [] => {

@@ -1,10 +1,9 @@
 //! `tapio patterns`: the shapes in time that it detects.
 
-use serde::Serialize;
-use tapio_engine::patterns::{PATTERNS, Pattern};
+use tapio_engine::read::{PatternPage, near};
 
 use super::Session;
-use crate::args::Out;
+use crate::args::{AtServer, Out};
 use crate::error::{Failure, Outcome};
 use crate::output::table::{Overflow, Table};
 use crate::output::text::wrap;
@@ -23,51 +22,52 @@ pub(super) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum What {
     /// All patterns
-    List(Out),
+    List {
+        #[command(flatten)]
+        at: AtServer,
+        #[command(flatten)]
+        out: Out,
+    },
     /// The manual page of one
     Explain {
         /// Its id, e.g. death_spiral
         id: String,
         #[command(flatten)]
+        at: AtServer,
+        #[command(flatten)]
         out: Out,
     },
-}
-
-#[derive(Serialize)]
-struct Page {
-    id: &'static str,
-    manual: String,
-}
-
-impl Page {
-    fn of(p: &Pattern) -> Self {
-        Page { id: p.id, manual: p.manual.lines().collect::<Vec<_>>().join(" ") }
-    }
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let screen = &session.screen;
     match &args.what {
-        What::List(out) => {
-            let pages: Vec<Page> = PATTERNS.iter().map(Page::of).collect();
+        What::List { at, out } => {
+            let pages = match at.open()? {
+                Some(server) => server.get(&["patterns"], &[])?,
+                None => PatternPage::all(),
+            };
             screen.show(screen.format(out.output), &pages, |wide| {
                 let mut t = Table::new(&["PATTERN", "WHAT"]);
                 for p in &pages {
-                    t.row([p.id, p.manual.as_str()]);
+                    t.row([&p.id, &p.manual]);
                 }
                 t.lay_out(screen.width, if wide { Overflow::Wrap } else { Overflow::Cut }, screen.paint)
             })
         }
-        What::Explain { id, out } => {
-            let wanted = id.replace('-', "_");
-            let Some(p) = PATTERNS.iter().find(|p| p.id == wanted) else {
-                let near = tapio_engine::read::near(id, PATTERNS.iter().map(|p| p.id));
+        What::Explain { id, at, out } => {
+            let page = match at.open()? {
+                Some(server) => Some(server.get(&["patterns", id], &[])?),
+                None => PatternPage::find(id),
+            };
+            let Some(page) = page else {
+                let all = PatternPage::all();
+                let near = near(id, all.iter().map(|p| p.id.as_str()));
                 return Err(Failure::NotFound(super::mechanisms::unknown("pattern", id, &near)));
             };
-            let page = Page::of(p);
             screen.show(screen.format(out.output), &page, |_| {
                 let body = wrap(&page.manual, screen.width.min(100).saturating_sub(2));
-                format!("{}\n  {}", screen.paint.strong(p.id), body.join("\n  "))
+                format!("{}\n  {}", screen.paint.strong(&page.id), body.join("\n  "))
             })
         }
     }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use tapio_core::ports::{Cell, GraphStore, Query};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tapio_core::ports::{Cell, GraphStore, Query, Rows};
 use tapio_core::time::Time;
 use tapio_graph::EmbeddedGraph;
-use tapio_graph::neo4j::Address;
 
 use super::Session;
-use crate::args::{From, Reading, RowFormat};
+use crate::args::{Anywhere, Reading, RowFormat};
 use crate::error::{Failure, Outcome};
 use crate::output::rows::lay_out;
-use crate::wire::{Folder, analyse, block_on, neo4j, newest, newest_of, of_folder};
+use crate::wire::{Folder, Remote, analyse, block_on, neo4j, newest, newest_of, of_folder};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +22,7 @@ Examples:
   tapio query -f cause.cypher --param podName=cart-7c9 --data-dir d -o json
   tapio query 'MATCH (p:Pod) WHERE p.ready = false RETURN p.name AS pod' --from dump -o csv
   tapio query 'MATCH (e:Event) RETURN count(e) AS events' --graph bolt://localhost:7687
+  tapio query 'MATCH (p:Pod) RETURN p.name AS pod' --server http://127.0.0.1:7878
 
 datetime() means the end of the stream; --at sets another time. Parameters are whole numbers, numbers, true, false,
 times (2024-01-15T10:30:00Z), or else texts; put a text in quotes to keep it one: --param n='\"1\"'.";
@@ -40,10 +42,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", value_parser = Time::parse)]
     at: Option<Time>,
     #[command(flatten)]
-    place: From,
-    /// A Neo4j that a replay filled: bolt://HOST:7687, bolt+s:// for TLS, ?database=NAME behind it
-    #[arg(long, value_name = "URL", group = "where", value_parser = crate::wire::address)]
-    graph: Option<Address>,
+    place: Anywhere,
     #[command(flatten)]
     reading: Reading,
     /// Form of the output
@@ -92,7 +91,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
             std::fs::read_to_string(f).map_err(|e| Failure::input(format!("cannot read query {}: {e}", f.display())))?
         }
         (None, Some("-")) => {
-            if args.place.from.iter().any(|p| p.as_os_str() == "-") {
+            if args.place.source.from.from.iter().any(|p| p.as_os_str() == "-") {
                 return Err(Failure::input("standard input cannot be both the query and the input; use -f FILE"));
             }
             let mut text = String::new();
@@ -104,6 +103,11 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         (None, text) => text.unwrap_or_default().to_owned(),
     };
     let params: BTreeMap<String, Cell> = args.params.iter().cloned().collect();
+    let format = args.output.unwrap_or(RowFormat::Table);
+    if let Some(server) = args.place.server()? {
+        let rows = of_server(session, &server, &text, &params, args.at)?;
+        return session.screen.print(&lay_out(&session.screen, &rows, format)?);
+    }
     let limits = session.config.query.limits();
     let ask = |graph: &dyn GraphStore, end: Option<Time>| {
         let at = args
@@ -113,7 +117,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         let query = Query { text: text.clone(), params: params.clone(), at, limits };
         Ok::<_, Failure>(block_on(graph.query(query))??)
     };
-    let rows = match (&args.graph, &args.place.data_dir) {
+    let rows = match (&args.place.graph, &args.place.source.from.data_dir) {
         (Some(address), _) => {
             let graph = neo4j(session, address)?;
             let end = if args.at.is_none() { newest(graph.as_ref())? } else { None };
@@ -125,12 +129,51 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
             ask(of_folder(session, &folder)?.as_ref(), end)?
         }
         (None, None) => {
-            let (_dir, graph, end) = temporary(session, &args.place.from, &args.reading)?;
+            let (_dir, graph, end) = temporary(session, &args.place.source.from.from, &args.reading)?;
             ask(&graph, Some(end))?
         }
     };
-    let format = args.output.unwrap_or(RowFormat::Table);
     session.screen.print(&lay_out(&session.screen, &rows, format)?)
+}
+
+/// What a server says.
+fn of_server(
+    session: &Session,
+    server: &Remote,
+    query: &str,
+    params: &BTreeMap<String, Cell>,
+    at: Option<Time>,
+) -> Outcome<Rows> {
+    let limits = session.config.query.limits();
+    let mut body = json!({
+        "query": query, "params": params, "timeout_millis": limits.timeout_millis, "max_rows": limits.max_rows
+    });
+    if let Some(at) = at {
+        body["at"] = json!(at);
+    }
+    let said: Said = server.post(&["query"], &[], "application/json", body.to_string().into_bytes())?;
+    let rows = said.rows.into_iter().map(|r| r.into_iter().map(cell).collect()).collect();
+    Ok(Rows { columns: said.columns, rows, truncated: said.truncated })
+}
+
+/// Rows on the wire.
+#[derive(Deserialize)]
+struct Said {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+    truncated: bool,
+}
+
+/// A value as the server wrote it; a text stays the text that it is there.
+fn cell(v: Value) -> Cell {
+    match v {
+        Value::Null => Cell::Null,
+        Value::Bool(b) => Cell::Bool(b),
+        Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap_or(f64::NAN)), Cell::Int),
+        Value::String(s) => Cell::Text(s),
+        Value::Array(l) => Cell::List(l.into_iter().map(cell).collect()),
+        Value::Object(m) => Cell::Map(m.into_iter().map(|(k, v)| (k, cell(v))).collect()),
+    }
 }
 
 /// A graph of inputs in a folder that goes with the process; the folder must outlive the graph's use.

@@ -1,15 +1,14 @@
-//! `tapio up`: everything in one process beside a kubeconfig; incidents as they come and go.
+//! `tapio up`: everything in one process beside a kubeconfig; incidents as they come and go, and the HTTP API.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Serialize;
+use tapio_api::Happening;
 use tapio_collectors::cluster::ScopeState;
 use tapio_core::answer::{Incident, IncidentState};
-use tapio_core::time::Time;
 use tapio_engine::Outcome as EngineOutcome;
-use tapio_engine::incidents::Transition;
-use tapio_graph::rules::{Finding, News};
+use tapio_graph::rules::News;
 
 use super::Session;
 use crate::args::{Cluster, Format, Out};
@@ -17,19 +16,23 @@ use crate::error::{Failure, Outcome};
 use crate::output::story::Story;
 use crate::output::text::count;
 use crate::wire::alerts::Alerts;
+use crate::wire::api::{self, Api};
 use crate::wire::live::{Listener, Live, View, default_folder};
-use crate::wire::{Folder, Interrupt};
+use crate::wire::{Folder, Interrupt, logging};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tapio up                                      the current context; incidents as they open and are resolved
   tapio up --context prod -n shop -n pay        two namespaces of another cluster
   tapio up -o json | jq 'select(.transition == \"opened\") | .incident.root_cause'
+  tapio up --listen 127.0.0.1:9000              the API at another port; --no-api for none
+  tapio why pod/cart-7c9 --server http://127.0.0.1:7878       while it runs
   tapio up --data-dir d                         then, after it ended: tapio incidents --data-dir d, tapio why …
 
 It needs the right to list and watch; `tapio check cluster` says what is missing. It reads no Secret unless the
-settings say so, and never a value of one. Ctrl-C ends it; the same command goes on where it stopped.
-With `alerts` in the settings it tells Alertmanager, Slack, PagerDuty, webhooks; see `tapio alerts --help`.
+settings say so, and never a value of one. The API answers this machine alone, unless the settings say otherwise; its
+page is at /docs. With `alerts` in the settings it tells Alertmanager, Slack, PagerDuty, webhooks; see
+`tapio alerts --help`. Ctrl-C ends it; the same command goes on where it stopped.
 Data lie in --data-dir, else in $XDG_DATA_HOME/tapio/CONTEXT or ~/.local/share/tapio/CONTEXT, for a week
 (live.keep_hours).";
 
@@ -41,6 +44,12 @@ pub(super) struct Args {
     /// Name of the cluster in answers; else that of the context
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
+    /// Address of the HTTP API; port 0 takes any that is free [default: 127.0.0.1:7878]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = api::listen_address, conflicts_with = "no_api")]
+    listen: Option<SocketAddr>,
+    /// No HTTP API
+    #[arg(long)]
+    no_api: bool,
     #[command(flatten)]
     at: Cluster,
     #[command(flatten)]
@@ -52,6 +61,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     if format == Format::Yaml {
         return Err(Failure::input("a stream has no YAML form; give -o table, wide or json (one object a line)"));
     }
+    let log_level = logging::start(session)?;
     let stop = Interrupt::listen()?;
     let mut live = Live::open(session, &args.at, args.cluster.as_deref(), |context| match &args.data_dir {
         Some(dir) => Folder::create(dir),
@@ -61,6 +71,12 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let connection = std::sync::Arc::clone(&live.state().connection);
     let connection_name = connection.context();
     session.note(&format!("watching {} at {}, data in {dir}", connection.context(), connection.server()));
+    let mut api = None;
+    if api::wanted(&session.config.api, args.listen, args.no_api) {
+        let started = Api::start(session, &mut live, args.listen, log_level)?;
+        session.note(&format!("API at {}, its page at {0}/docs", started.url()));
+        api = Some(started);
+    }
     let mut told = Told::new(session, format);
     told.open_before(&live.pipeline().engine().answer().incidents)?;
     let name = args.cluster.as_deref().unwrap_or(connection_name).to_owned();
@@ -73,6 +89,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
     let mut remarks = Remarks { session, begun: Instant::now(), ready: false, said: false, skewed: 0 };
     let mut listeners: Vec<&mut dyn Listener> = vec![&mut told, &mut remarks];
     listeners.extend(alerts.as_mut().map(|a| a as &mut dyn Listener));
+    if let Some(api) = &mut api {
+        listeners.push(api);
+    }
     live.run(&stop, &mut listeners)?;
     // Couriers end before the log does.
     drop(alerts);
@@ -82,17 +101,6 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         count(events, "event")
     ));
     Ok(())
-}
-
-/// A line of `-o json`.
-#[derive(Serialize)]
-struct Line<'a> {
-    at: Time,
-    transition: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    incident: Option<&'a Incident>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    finding: Option<&'a Finding>,
 }
 
 /// Incidents on standard output.
@@ -112,7 +120,7 @@ impl<'a> Told<'a> {
     fn open_before(&mut self, incidents: &[Incident]) -> Outcome {
         for i in incidents.iter().filter(|i| i.state == IncidentState::Open) {
             if self.json {
-                self.line(i.updated_at, "open", Some(i), None)?;
+                self.line(&Happening::open(i))?;
             } else {
                 self.story.open(i)?;
             }
@@ -120,15 +128,9 @@ impl<'a> Told<'a> {
         Ok(())
     }
 
-    fn line(
-        &self,
-        at: Time,
-        transition: &'static str,
-        incident: Option<&Incident>,
-        finding: Option<&Finding>,
-    ) -> Outcome {
-        let line = Line { at, transition, incident, finding };
-        let text = serde_json::to_string(&line).map_err(|e| Failure::Unreachable(format!("cannot write JSON: {e}")))?;
+    fn line(&self, happening: &Happening) -> Outcome {
+        let text =
+            serde_json::to_string(happening).map_err(|e| Failure::Unreachable(format!("cannot write JSON: {e}")))?;
         self.session.screen.print(&text)
     }
 }
@@ -138,22 +140,8 @@ impl Listener for Told<'_> {
         if !self.json {
             return self.story.tell(out, news);
         }
-        for (t, i) in &out.incidents {
-            let word = match t {
-                Transition::Opened => "opened",
-                Transition::Updated => "updated",
-                Transition::Resolved => "resolved",
-                Transition::Merged => "merged",
-            };
-            self.line(i.updated_at, word, Some(i), None)?;
-        }
-        for n in news {
-            match n {
-                News::Opened(f) => self.line(f.opened_at, "firing", None, Some(f))?,
-                News::Resolved(f) => self.line(f.resolved_at.unwrap_or(f.opened_at), "over", None, Some(f))?,
-                News::Fenced(_) => {}
-            }
-        }
+        out.incidents.iter().try_for_each(|(t, i)| self.line(&Happening::of(*t, i)))?;
+        news.iter().filter_map(Happening::of_rule).try_for_each(|h| self.line(&h))?;
         // Rules that are off are told on stderr in every form.
         self.story.tell(&EngineOutcome::default(), news)
     }

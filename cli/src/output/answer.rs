@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tapio_core::answer::{Answer, Incident, IncidentState, RootCause, Symptom, Verdict};
 use tapio_core::object::ObjectRef;
 use tapio_core::time::Time;
-use tapio_engine::EventProcessor;
+use tapio_engine::read::Scope;
 
 use super::Screen;
 use super::table::{Overflow, Table};
@@ -25,48 +25,15 @@ const CAUSES: usize = 3;
 /// Symptoms without a cause, and mechanisms looked for, there.
 const SYMPTOMS: usize = 10;
 
-/// What was looked at, for answers that say that nothing was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Scope {
-    objects: usize,
-    pods: usize,
-    nodes: usize,
-    events: usize,
-    logs: usize,
-    /// Symptoms that nothing explains, whether or not they have lasted long enough for an incident.
-    unexplained: Vec<Symptom>,
-}
-
-impl Scope {
-    /// Counts what the engine knows; in a namespace only what lies in it.
-    pub(crate) fn of(engine: &EventProcessor, namespace: Option<&str>) -> Self {
-        let world = engine.world();
-        let mut s = Scope::default();
-        for kind in world.kinds() {
-            for e in world.entries(kind).filter(|e| namespace.is_none_or(|n| e.key.ns() == n)) {
-                let live = usize::from(e.is_live());
-                s.objects += live;
-                s.pods += if kind == "Pod" { live } else { 0 };
-                s.nodes += if kind == "Node" { live } else { 0 };
-                s.events += e.history.notes.len() + e.history.events.len();
-                s.logs += e.history.logs.len();
-            }
-        }
-        let ours = |o: &ObjectRef| namespace.is_none_or(|n| o.ns() == n);
-        let left = engine.explanation().unexplained.iter().filter(|x| ours(&x.object));
-        s.unexplained = left.map(|x| Symptom { object: x.object.clone(), says: x.says.clone(), at: x.since }).collect();
-        s
-    }
-
-    fn words(&self) -> String {
-        let nodes = if self.nodes > 0 { format!(", {}", count(self.nodes, "node")) } else { String::new() };
-        let logs = match self.logs {
-            0 => "no logs".to_owned(),
-            n => format!("the logs of {}", count(n, "container run")),
-        };
-        let pods = count(self.pods, "pod");
-        format!("{} ({pods}{nodes}), {}, {logs}", count(self.objects, "object"), count(self.events, "event"))
-    }
+/// What was looked at, in words.
+fn words(s: &Scope) -> String {
+    let nodes = if s.nodes > 0 { format!(", {}", count(s.nodes, "node")) } else { String::new() };
+    let logs = match s.logs {
+        0 => "no logs".to_owned(),
+        n => format!("the logs of {}", count(n, "container run")),
+    };
+    let pods = count(s.pods, "pod");
+    format!("{} ({pods}{nodes}), {}, {logs}", count(s.objects, "object"), count(s.events, "event"))
 }
 
 /// `2025-11-20 14:02:07 UTC`.
@@ -93,7 +60,7 @@ pub(crate) fn lay_out(screen: &Screen, answer: &Answer, scope: &Scope, wide: boo
 
 fn healthy(screen: &Screen, answer: &Answer, scope: &Scope, out: &mut String) {
     out.push_str(&format!("{}\n", screen.paint.good("nothing is wrong")));
-    out.push_str(&format!("  looked at {}\n", scope.words()));
+    out.push_str(&format!("  looked at {}\n", words(scope)));
     let over: Vec<&Incident> = answer.incidents.iter().filter(|i| i.state == IncidentState::Resolved).collect();
     if !over.is_empty() {
         out.push_str(&format!("  {} on the way, resolved since:\n", count(over.len(), "incident")));
@@ -131,7 +98,7 @@ fn unknown(screen: &Screen, answer: &Answer, scope: &Scope, wide: bool, out: &mu
         out.push_str(&t.lay_out(screen.width, Overflow::Wrap, screen.paint));
         more(answer.looked_for.len(), most, "mechanism", out);
     }
-    out.push_str(&format!("\n  looked at {}\n", scope.words()));
+    out.push_str(&format!("\n  looked at {}\n", words(scope)));
 }
 
 fn found(screen: &Screen, answer: &Answer, wide: bool, out: &mut String) {

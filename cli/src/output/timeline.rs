@@ -1,8 +1,7 @@
 //! A timeline: a line a happening, a head line a day.
 
-use tapio_core::object::ObjectRef;
 use tapio_core::unified::Severity;
-use tapio_engine::read::Item;
+use tapio_engine::read::Timeline;
 
 use super::Screen;
 use super::answer::date;
@@ -13,17 +12,18 @@ use super::text::{clean, count, shorten};
 const SAYS: usize = 200;
 
 /// The timeline as text.
-pub(crate) fn lay_out(screen: &Screen, object: &ObjectRef, items: &[Item], left_out: usize, wide: bool) -> String {
+pub(crate) fn lay_out(screen: &Screen, told: &Timeline, wide: bool) -> String {
+    let Timeline { object, items, left_out } = told;
     let p = screen.paint;
     if items.is_empty() {
         return format!("nothing is known to have happened to {}", clean(&object.to_string()));
     }
     let mut out = String::new();
-    if left_out > 0 {
-        out.push_str(&p.faint(&format!("{} before this; --limit 0 shows all", count(left_out, "happening"))));
+    if *left_out > 0 {
+        out.push_str(&p.faint(&format!("{} before this; --limit 0 shows all", count(*left_out, "happening"))));
         out.push('\n');
     }
-    let mut rest = items;
+    let mut rest = items.as_slice();
     while let Some(first) = rest.first() {
         let day = date(first.at);
         let n = rest.iter().take_while(|i| date(i.at) == day).count();

@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tapio_collectors::redaction::Redaction;
 use tapio_core::id::IdBuilder;
 use tapio_core::time::Time;
 
@@ -289,18 +290,18 @@ impl Folder {
     /// The key of this folder's hashes, made at the first time: what a live collector redacts must not be found by
     /// trying words against a key that everybody has.
     pub(crate) fn redaction_key(&self) -> Outcome<[u8; 32]> {
-        let path = self.dir.join(KEY);
-        match fs::read(&path) {
-            Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
-                Failure::Unreachable(format!("{} is damaged; remove it to get a new key", path.display()))
-            }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let key = new_key()?;
-                self.replace(KEY, &key)?;
-                Ok(key)
-            }
-            Err(e) => Err(Failure::Unreachable(format!("cannot read {}: {e}", path.display()))),
+        if let Some(key) = key_in(&self.dir)? {
+            return Ok(key);
         }
+        let key = new_key()?;
+        self.replace(KEY, &key)?;
+        Ok(key)
+    }
+
+    /// The rules whose hashes can be compared with those in a folder: with its own key where a live collector wrote it,
+    /// else those of offline runs.
+    pub(crate) fn redaction(dir: &Path) -> Outcome<Redaction> {
+        Ok(key_in(dir)?.map_or_else(Redaction::default, Redaction::with_key))
     }
 
     /// Writes the notes whole, durably.
@@ -321,6 +322,17 @@ impl Folder {
             let _ = d.sync_all();
         }
         Ok(())
+    }
+}
+
+fn key_in(dir: &Path) -> Outcome<Option<[u8; 32]>> {
+    let path = dir.join(KEY);
+    match fs::read(&path) {
+        Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice())
+            .map(Some)
+            .map_err(|_| Failure::Unreachable(format!("{} is damaged; remove it to get a new key", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::Unreachable(format!("cannot read {}: {e}", path.display()))),
     }
 }
 
@@ -417,5 +429,21 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>, depth: usize) {
             Ok(t) if t.is_file() => files.push(path),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_of_manifests_compare_with_those_in_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let hash = || Folder::redaction(dir.path()).map(|r| r.hash("debug"));
+        assert_eq!(hash().unwrap(), Redaction::default().hash("debug"), "of a replay");
+        fs::write(dir.path().join(KEY), [7; 32]).unwrap();
+        assert_eq!(hash().unwrap(), Redaction::with_key([7; 32]).hash("debug"), "of a living cluster");
+        fs::write(dir.path().join(KEY), "short").unwrap();
+        assert!(matches!(hash(), Err(Failure::Unreachable(why)) if why.contains("redaction.key is damaged")));
     }
 }

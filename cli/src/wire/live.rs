@@ -20,7 +20,7 @@ use tapio_core::ports::{EventLog, LogError, Position};
 use tapio_engine::Outcome as EngineOutcome;
 use tapio_graph::rules::News;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::alerts::Owed;
@@ -49,6 +49,10 @@ pub(crate) struct View<'v, 'a> {
 pub(crate) trait Listener {
     /// What came of one piece of evidence. After a crash what was told last may be told again.
     fn heard(&mut self, out: &EngineOutcome, news: &[News]) -> Outcome;
+    /// Called between two pieces of a longer stretch, for those who have to be quick.
+    fn between(&mut self, _view: &View) -> Outcome {
+        Ok(())
+    }
     /// Nothing more is there for the moment; called several times a second.
     fn rested(&mut self, _view: &View) -> Outcome {
         Ok(())
@@ -61,6 +65,8 @@ pub(crate) struct Live<'a> {
     pipeline: Pipeline<'a>,
     state: Arc<State>,
     appended: watch::Receiver<Position>,
+    /// Rung by whoever wants to be looked at before the next time.
+    bell: Arc<Notify>,
     /// Dropped to end the collector.
     stop: Option<oneshot::Sender<()>>,
     collector: JoinHandle<Result<(), LogError>>,
@@ -102,7 +108,17 @@ impl<'a> Live<'a> {
             // Sent or dropped, it means the same.
             let _ = stopped.await;
         }));
-        Ok(Live { session, pipeline, state, appended, stop: Some(stop), collector, retained: Instant::now(), runtime })
+        Ok(Live {
+            session,
+            pipeline,
+            state,
+            appended,
+            bell: Arc::default(),
+            stop: Some(stop),
+            collector,
+            retained: Instant::now(),
+            runtime,
+        })
     }
 
     /// The pipeline.
@@ -113,6 +129,16 @@ impl<'a> Live<'a> {
     /// From now on, what becomes of incidents is owed to sinks of alerts.
     pub(crate) fn tell(&mut self, alerts: Owed) {
         self.pipeline.tell(alerts);
+    }
+
+    /// The same, to put something around its graph.
+    pub(crate) fn pipeline_mut(&mut self) -> &mut Pipeline<'a> {
+        &mut self.pipeline
+    }
+
+    /// Ends the pause in which the pipeline waits for news.
+    pub(crate) fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
     }
 
     /// How the collector stands.
@@ -126,7 +152,10 @@ impl<'a> Live<'a> {
         loop {
             let ended = self.collector.is_finished();
             self.pipeline.grown(self.appended.borrow_and_update().0);
-            self.pipeline.advance(&mut |out, news| listeners.iter_mut().try_for_each(|l| l.heard(out, news)))?;
+            while self.pipeline.step(&mut |out, news| listeners.iter_mut().try_for_each(|l| l.heard(out, news)))? {
+                let view = View { pipeline: &self.pipeline, state: &self.state };
+                listeners.iter_mut().try_for_each(|l| l.between(&view))?;
+            }
             self.pipeline.rest()?;
             self.rested(listeners)?;
             if ended {
@@ -139,10 +168,16 @@ impl<'a> Live<'a> {
                 self.retained = Instant::now();
                 self.pipeline.retain()?;
             }
-            let appended = &mut self.appended;
+            let (appended, bell) = (&mut self.appended, &self.bell);
             self.runtime.block_on(async {
+                let news = async {
+                    tokio::select! {
+                        _ = appended.changed() => {}
+                        () = bell.notified() => {}
+                    }
+                };
                 // An end of the collector is found by looking up, too.
-                let _ = tokio::time::timeout(PATIENCE, appended.changed()).await;
+                let _ = tokio::time::timeout(PATIENCE, news).await;
             });
         }
         self.pipeline.save()?;

@@ -19,7 +19,7 @@ use tapio_graph::neo4j::Address;
 use tapio_graph::rules::{News, Runner};
 
 use super::alerts::Owed;
-use super::store::{self, Graph};
+use super::store;
 use super::watch;
 use super::{CHUNK, Folder, Known, engine, live_engine};
 use crate::cmd::Session;
@@ -136,7 +136,7 @@ pub(crate) struct Pipeline<'a> {
     session: &'a Session,
     folder: Folder,
     // Before the log: a graph must not be ahead of what its log can prove.
-    graph: Graph,
+    graph: Arc<dyn GraphStore>,
     /// Changes that go into the graph in one step.
     batch: usize,
     log: Arc<SqliteLog>,
@@ -162,6 +162,7 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn open(session: &'a Session, mut folder: Folder, graph: Option<&Address>) -> Outcome<Self> {
         let log = Arc::new(SqliteLog::open(folder.log(), session.config.log)?);
         let (graph, rebuild) = store::to_write(session, &mut folder, graph)?;
+        let graph: Arc<dyn GraphStore> = Arc::from(graph);
         let last = block_on(log.stats())??.last.0;
         folder.check_log(last)?;
         let told = block_on(log.committed(CONSUMER))??.0;
@@ -200,7 +201,22 @@ impl<'a> Pipeline<'a> {
 
     /// The graph.
     pub(crate) fn graph(&self) -> &dyn GraphStore {
-        self.graph.as_ref()
+        &*self.graph
+    }
+
+    /// Puts something around the graph, for whoever measures it; gives the graph for readers of their own, who must let
+    /// go of it before this ends.
+    pub(crate) fn wrap_graph(
+        &mut self,
+        wrap: impl FnOnce(Arc<dyn GraphStore>) -> Arc<dyn GraphStore>,
+    ) -> Arc<dyn GraphStore> {
+        self.graph = wrap(Arc::clone(&self.graph));
+        Arc::clone(&self.graph)
+    }
+
+    /// Position up to which the engine has taken the log.
+    pub(crate) fn taken(&self) -> u64 {
+        self.fold.cursor
     }
 
     /// Last position of the log.
@@ -278,34 +294,39 @@ impl<'a> Pipeline<'a> {
     /// Takes every whole chunk that the log has. `each` gets what is new in them; what an earlier process had brought
     /// into the graph already is taken again in silence.
     pub(crate) fn advance(&mut self, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
+        while self.step(each)? {}
+        Ok(())
+    }
+
+    /// Takes the next chunk of them; whether there was one.
+    pub(crate) fn step(&mut self, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome<bool> {
         let often = &self.session.config.replay;
-        loop {
-            if self.fold.must_finish(&self.folder) {
-                let out = self.fold.finish();
-                let fresh = self.fold.cursor > self.told;
-                self.keep(out, fresh, each)?;
-                if fresh {
-                    self.ask(true, each)?;
-                }
-                self.save()?;
+        if self.fold.must_finish(&self.folder) {
+            let out = self.fold.finish();
+            let fresh = self.fold.cursor > self.told;
+            self.keep(out, fresh, each)?;
+            if fresh {
+                self.ask(true, each)?;
             }
-            let Some((end, alone)) = self.fold.next_end(&self.folder, self.last) else { return Ok(()) };
-            let events = records(&self.log, self.fold.cursor, end)?;
-            if alone {
-                for (at, event) in events {
-                    let out = self.fold.take([event], at);
-                    self.keep(out, at > self.told, each)?;
-                }
-                self.fold.cursor = end;
-            } else {
-                let out = self.fold.take(events.into_iter().map(|(_, e)| e), end);
-                self.keep(out, end > self.told, each)?;
-            }
-            let secs = if alone { self.session.config.live.checkpoint_secs } else { often.checkpoint_secs };
-            if end - self.saved.1 >= often.checkpoint_events || self.saved.0.elapsed().as_secs() >= secs {
-                self.save()?;
-            }
+            self.save()?;
         }
+        let Some((end, alone)) = self.fold.next_end(&self.folder, self.last) else { return Ok(false) };
+        let events = records(&self.log, self.fold.cursor, end)?;
+        if alone {
+            for (at, event) in events {
+                let out = self.fold.take([event], at);
+                self.keep(out, at > self.told, each)?;
+            }
+            self.fold.cursor = end;
+        } else {
+            let out = self.fold.take(events.into_iter().map(|(_, e)| e), end);
+            self.keep(out, end > self.told, each)?;
+        }
+        let secs = if alone { self.session.config.live.checkpoint_secs } else { often.checkpoint_secs };
+        if end - self.saved.1 >= often.checkpoint_events || self.saved.0.elapsed().as_secs() >= secs {
+            self.save()?;
+        }
+        Ok(true)
     }
 
     /// Asks rules that were never asked, at the graph as it is: those that are new beside it.
@@ -319,8 +340,8 @@ impl<'a> Pipeline<'a> {
     /// Asks the rules as of the newest time; `all`: also those that are not due.
     fn ask(&mut self, all: bool, each: &mut impl FnMut(&EngineOutcome, &[News]) -> Outcome) -> Outcome {
         let Some(runner) = &mut self.rules else { return Ok(()) };
-        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
-        let news = block_on(runner.look(self.graph.as_ref(), self.fold.engine.newest(), all))??;
+        watch::write(&*self.graph, &mut self.outbox, self.batch)?;
+        let news = block_on(runner.look(&*self.graph, self.fold.engine.newest(), all))??;
         self.asked = true;
         each(&EngineOutcome::default(), &news)
     }
@@ -340,7 +361,7 @@ impl<'a> Pipeline<'a> {
         match &mut self.rules {
             // What an earlier process had brought into the graph is ahead of these times.
             Some(runner) if fresh => {
-                news = watch::step(runner, self.graph.as_ref(), &mut self.outbox, self.batch, &mut out)?;
+                news = watch::step(runner, &*self.graph, &mut self.outbox, self.batch, &mut out)?;
                 self.asked = true;
             }
             _ => self.outbox.append(&mut out.changes),
@@ -365,7 +386,7 @@ impl<'a> Pipeline<'a> {
 
     /// Writes what waits for the graph, then says so in the log.
     fn flush(&mut self) -> Outcome {
-        watch::write(self.graph.as_ref(), &mut self.outbox, self.batch)?;
+        watch::write(&*self.graph, &mut self.outbox, self.batch)?;
         if let Some(runner) = self.rules.as_ref().filter(|_| self.asked) {
             self.folder.save_rules(&runner.save().map_err(Failure::Unreachable)?)?;
             self.asked = false;

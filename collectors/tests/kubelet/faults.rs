@@ -25,6 +25,7 @@ pub(crate) const FAULTS: &[(&str, Case)] = &[
     ("garbage is one dead letter without secrets, and the next answer is used", || Box::pin(garbage())),
     ("a pod that cannot be read leaves the others alone", || Box::pin(one_bad_pod())),
     ("an answer without end is cut off, and memory stays small", || Box::pin(huge())),
+    ("a pod larger than any is skipped, and those behind it are read", || Box::pin(one_huge_pod())),
     ("a certificate for another name is not accepted", || Box::pin(other_name())),
     ("a sink that is full for a while loses nothing", || Box::pin(full())),
     ("a leak is told step by step, and a quiet pod not at all", || Box::pin(leak())),
@@ -183,8 +184,22 @@ async fn huge() {
     let (p, r) = started().await;
     p.kubelet.fail("/pods", Fault::Huge, 1);
     r.until_topic(Topic::Pods, |s| matches!(s, TopicState::Failing { .. })).await;
-    // What came of it before is skipped or not, as time or size ends it first.
     r.until_topic(Topic::Pods, |s| *s == TopicState::Answered).await;
+    r.stop().await;
+}
+
+async fn one_huge_pod() {
+    let (p, r) = started().await;
+    let huge =
+        json!({"metadata": {"name": "CANARY-".to_owned() + &"x".repeat(5 << 20), "namespace": "play", "uid": "u"}});
+    let list = json!({"items": [huge, pod("play", "z", "uid-z")]});
+    p.kubelet.fail("/pods", Fault::Body(list.to_string().into_bytes()), 3);
+    r.until("the pod behind it", |r| r.about("PodStatusUpdate", "z").len() == 1).await;
+    let letters = r.memory.letters.lock().unwrap().clone();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert!(letters[0].reason.contains("more than 4194304 bytes"), "{}", letters[0].reason);
+    assert!(!letters[0].excerpt.contains("CANARY"), "{}", letters[0].excerpt);
+    assert!(r.state.counts.skipped.load(Ordering::Relaxed) >= 1);
     r.stop().await;
 }
 
@@ -227,7 +242,8 @@ async fn leak() {
 }
 
 async fn metrics() {
-    let (p, r) = started().await;
+    // What the first look finds is history, so it has to be there before it.
+    let p = Fake::start().await;
     let labels = "container=\"c\",namespace=\"play\",pod=\"a\"";
     let probes = |n: u32| {
         let text = format!(
@@ -241,17 +257,19 @@ async fn metrics() {
         );
         p.kubelet.metrics("/metrics/cadvisor", &text);
     };
+    p.kubelet.put(pod("play", "a", "uid-a"));
+    p.kubelet.summary(json!({"node": node(), "pods": [used("play", "a", "uid-a", 1 << 20)]}));
     probes(5);
     held(100, 0);
-    p.kubelet.summary(json!({"node": node(), "pods": [used("play", "a", "uid-a", 1 << 20)]}));
+    let r = Running::start(&p, KubeletConfig::default(), p.target(false)).await;
     let (seen, looked) = (p.kubelet.seen("/metrics/probes"), p.kubelet.seen("/metrics/cadvisor"));
     while p.kubelet.seen("/metrics/probes") < seen + 2 || p.kubelet.seen("/metrics/cadvisor") < looked + 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Beyond the double, whether the first five were there at the first look or were told.
-    probes(50);
+    assert!(r.about("ProbeResult", "a").is_empty(), "history");
+    probes(6);
     held(200, 80);
-    let told = |r: &Running| r.about("ProbeResult", "a").into_iter().find(|p| p["failures"] == 50);
+    let told = |r: &Running| r.about("ProbeResult", "a").into_iter().find(|p| p["failures"] == 6);
     r.until("the failed probe", |r| told(r).is_some()).await;
     let probe = told(&r).unwrap();
     assert_eq!((&probe["probe"], &probe["uid"]), (&"readiness".into(), &"uid-a".into()));

@@ -44,6 +44,17 @@ pub struct Item {
     pub event: Option<Id>,
 }
 
+/// What happened to an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// The object.
+    pub object: ObjectRef,
+    /// Oldest first.
+    pub items: Vec<Item>,
+    /// Older ones that the limit left out.
+    pub left_out: usize,
+}
+
 /// What of it is wanted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
@@ -55,8 +66,8 @@ pub struct Span {
     pub limit: usize,
 }
 
-/// What happened to an object, oldest first; and how many older items were left out for the limit.
-pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> (Vec<Item>, usize) {
+/// What happened to an object.
+pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> Timeline {
     let view = View::new(engine.world(), engine.newest());
     let objects = if span.related { related(&view, object) } else { BTreeSet::from([object.clone()]) };
     let mut items: BTreeSet<Item> = BTreeSet::new();
@@ -112,7 +123,7 @@ pub fn timeline(engine: &EventProcessor, object: &ObjectRef, span: Span) -> (Vec
             i.says = rest.to_owned();
         }
     }
-    (list, over)
+    Timeline { object: object.clone(), items: list, left_out: over }
 }
 
 /// The object, its owners, its pods, and what its pods read.
