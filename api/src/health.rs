@@ -1,5 +1,6 @@
 //! Which parts are ready, and which do their work only in part.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -64,18 +65,18 @@ impl Readiness {
     }
 }
 
-/// The parts as whoever wires them up has seen them last.
+/// The parts as those who wire them up have seen them last.
 #[derive(Default)]
-pub struct Health(Mutex<Vec<Part>>);
+pub struct Health(Mutex<BTreeMap<&'static str, Vec<Part>>>);
 
 impl Health {
-    /// Replaces all.
-    pub fn set(&self, parts: Vec<Part>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+    /// Replaces all that one of them told; `by`: who.
+    pub fn set(&self, by: &'static str, parts: Vec<Part>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(by, parts);
     }
 
     /// All.
     pub fn parts(&self) -> Vec<Part> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
     }
 }

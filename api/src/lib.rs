@@ -15,6 +15,9 @@
 //! | `routes` | one file a path |
 //! | `openapi` | the description that the contract test holds the routes to |
 //!
+//! [`Server::bind`] serves people, [`Server::operations`] probes, Prometheus and agents: health, metrics, and the way in
+//! for what agents bring.
+//!
 //! Invariants: nothing here writes to engine, log or graph; a question that cannot be answered in time is refused and
 //! never waits for ever; every queue, body and stream has a bound, and whoever is turned away is counted.
 
@@ -34,8 +37,10 @@ pub mod serve;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{Request, Response};
 use tapio_core::manifest::Manifest;
-use tapio_core::ports::{GraphStore, Limits};
+use tapio_core::ports::{BoxFuture, GraphStore, Limits};
 
 pub use config::{ApiConfig, TlsFiles};
 pub use desk::{Desk, Reader};
@@ -47,6 +52,9 @@ pub use serve::{ServeError, Server};
 
 /// Reads the manifests of a request's body; the error says where and what to do.
 pub type ReadManifests = Arc<dyn Fn(&[u8]) -> Result<Vec<Manifest>, String> + Send + Sync>;
+
+/// Answers what agents bring, whole; who they are is for it to judge.
+pub type TakeBatch = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
 /// Sets the directives of the log; the error says what is wrong with the text.
 pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -78,4 +86,23 @@ pub struct Parts {
     pub log_level: Option<LogLevel>,
     /// Bounds of users' queries.
     pub query: Limits,
+}
+
+/// Where agents bring what they saw.
+#[derive(Clone)]
+pub struct Intake {
+    /// The path.
+    pub path: &'static str,
+    /// Takes it.
+    pub take: TakeBatch,
+}
+
+/// What a server answers from that tells how it stands and nothing of the cluster.
+pub struct Operations {
+    /// Which parts are ready.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where agents bring what they saw; none where there are none.
+    pub intake: Option<Intake>,
 }

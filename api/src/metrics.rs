@@ -1,8 +1,16 @@
 //! What is counted and measured, as Prometheus reads it.
 //!
 //! Labels have few values: routes are templates, reasons and outcomes are words of ours. What others count (the engine,
-//! the collector) comes in as [`Levels`], every second or so.
+//! the collectors) comes in as [`Levels`], and on a node as [`AgentLevels`], every second or so.
 
+/// Registers a metric under its name and help.
+macro_rules! registered {
+    ($registry:ident, $($name:literal, $help:literal => $metric:expr;)+) => {
+        ($({ let m = $metric; $registry.register($name, $help, m.clone()); m },)+)
+    };
+}
+
+mod agent;
 mod metered;
 
 use std::collections::BTreeMap;
@@ -21,6 +29,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tapio_engine::Stats;
 
+pub use agent::AgentLevels;
 pub use metered::Metered;
 
 /// The media type of what [`Metrics::text`] gives.
@@ -110,6 +119,10 @@ pub struct Levels {
     pub collector: Vec<(&'static str, u64)>,
     /// Kinds that are watched, by how they stand.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Events that agents brought, by what became of them; empty where there are none.
+    pub ingest: Vec<(&'static str, u64)>,
+    /// Agents that have brought any.
+    pub agents: u64,
 }
 
 /// All metrics of the process; clones are the same.
@@ -147,6 +160,9 @@ struct Inner {
     graph_errors: Family<Errors, Counter>,
     collector: Family<What, Counter>,
     kinds: Family<State, Gauge>,
+    ingest: Family<Outcome, Counter>,
+    agents: Gauge,
+    agent: agent::Group,
 }
 
 fn seconds() -> Histogram {
@@ -174,17 +190,21 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Registers a metric under its name and help.
-macro_rules! registered {
-    ($registry:ident, $($name:literal, $help:literal => $metric:expr;)+) => {
-        ($({ let m = $metric; $registry.register($name, $help, m.clone()); m },)+)
-    };
-}
-
 impl Metrics {
-    /// All at zero.
+    /// Those of a process with an engine, all at zero.
     pub fn new() -> Self {
-        let mut r = Registry::with_prefix("tapio");
+        Self::registered(false)
+    }
+
+    /// Those of an agent, all at zero.
+    pub fn of_agent() -> Self {
+        Self::registered(true)
+    }
+
+    fn registered(of_agent: bool) -> Self {
+        // What a process does not have stands in a registry that nobody reads.
+        let (mut shown, mut unused) = (Registry::with_prefix("tapio"), Registry::default());
+        let r = &mut shown;
         r.register("build", "The running program", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
         let (requests, seconds_by_route, in_flight, connections, refused, streams, streams_dropped, reloads) = registered!(r,
             "http_requests", "Requests by route, method and status" => Family::<Request, Counter>::default();
@@ -196,10 +216,15 @@ impl Metrics {
             "stream_dropped", "Streams that were ended from here" => Family::<Reason, Counter>::default();
             "reload_errors", "Changed files that could not be used; the old ones stay" => Family::<Errors, Counter>::default();
         );
-        let (questions, evidence, dropped, objects, relations, window, looks, fenced) = registered!(r,
+        let (dropped, collector) = registered!(r,
+            "dropped", "What was dropped, by component and reason" => Family::<Dropped, Counter>::default();
+            "collector_events", "What the collectors counted" => Family::<What, Counter>::default();
+        );
+        let agent = agent::Group::registered(if of_agent { &mut shown } else { &mut unused });
+        let r = if of_agent { &mut unused } else { &mut shown };
+        let (questions, evidence, objects, relations, window, looks, fenced) = registered!(r,
             "engine_questions_waiting", "Questions of the API that wait for the engine" => <Gauge>::default();
             "engine_evidence", "Evidence by what became of it" => Family::<Outcome, Counter>::default();
-            "dropped", "What was dropped, by component and reason" => Family::<Dropped, Counter>::default();
             "engine_objects", "Objects in the live graph" => <Gauge>::default();
             "engine_relations", "Relations in the live graph" => <Gauge>::default();
             "engine_window_events", "Evidence that waits in the lateness window" => <Gauge>::default();
@@ -217,16 +242,17 @@ impl Metrics {
             "incident_transitions", "What happened to incidents in this run" => Family::<Transitions, Counter>::default();
             "detection_duration_seconds", "From the time of the decisive evidence to the opened incident" => seconds();
         );
-        let (writes, changes, queries, graph_errors, collector, kinds) = registered!(r,
+        let (writes, changes, queries, graph_errors, kinds, ingest, agents) = registered!(r,
             "graph_write_duration_seconds", "Time of a batch into the graph" => seconds();
             "graph_changes", "Changes written to the graph" => <Counter>::default();
             "graph_query_duration_seconds", "Time of a query of the graph" => seconds();
             "graph_errors", "Failures of the graph, by what was tried" => Family::<Errors, Counter>::default();
-            "collector_events", "What the collector counted" => Family::<What, Counter>::default();
             "collector_kinds", "Kinds that are watched, by how they stand" => Family::<State, Gauge>::default();
+            "ingest_events", "Events that agents brought, by what became of them" => Family::<Outcome, Counter>::default();
+            "agents", "Agents that have brought events" => <Gauge>::default();
         );
         Metrics(Arc::new(Inner {
-            registry: r,
+            registry: shown,
             requests,
             seconds: seconds_by_route,
             in_flight,
@@ -256,6 +282,9 @@ impl Metrics {
             graph_errors,
             collector,
             kinds,
+            ingest,
+            agents,
+            agent,
         }))
     }
 
@@ -311,6 +340,10 @@ impl Metrics {
             let n = l.kinds.get(state).copied().unwrap_or_default();
             m.kinds.get_or_create(&State { state }).set(level(n));
         }
+        for (outcome, n) in &l.ingest {
+            at(&m.ingest.get_or_create(&Outcome { outcome }), *n);
+        }
+        m.agents.set(level(l.agents));
     }
 
     /// Something happened to an incident; `detection`: how long after the decisive evidence, where it was opened.

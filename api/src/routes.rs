@@ -10,6 +10,7 @@ mod mechanisms;
 mod metrics;
 mod named;
 mod objects;
+mod operations;
 mod patterns;
 mod query;
 mod scope;
@@ -32,8 +33,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::config::ApiConfig;
 use crate::guard::{self, Access};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::{Parts, openapi};
+use crate::{Operations, Parts, openapi};
 
 /// What every route gets.
 pub(crate) struct App {
@@ -94,11 +96,27 @@ pub(crate) fn router(app: Shared, access: Arc<Access>) -> Router {
         .routes(routes!(metrics::metrics))
         .split_for_parts();
     let described = openapi::complete(described);
-    router
+    let router = router
         .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", described))
         .fallback(guard::no_route)
-        .with_state(app)
-        // From the inside out.
+        .with_state(app);
+    guarded(router, access, metrics, max_body)
+}
+
+/// What tells how a server stands, and takes in what agents bring, behind the same guards.
+pub(crate) fn operations(
+    operations: Operations,
+    access: Arc<Access>,
+    max_body: usize,
+    ending: watch::Receiver<bool>,
+) -> Router {
+    let metrics = operations.metrics.clone();
+    guarded(operations::routes(operations, ending).fallback(guard::no_route), access, metrics, max_body)
+}
+
+fn guarded(router: Router, access: Arc<Access>, metrics: Metrics, max_body: usize) -> Router {
+    // From the inside out.
+    router
         .layer(DefaultBodyLimit::max(max_body))
         .layer(from_fn_with_state(Arc::clone(&access), guard::bound))
         .layer(from_fn_with_state(access, guard::admit))

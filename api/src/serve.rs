@@ -28,8 +28,8 @@ use tower::ServiceExt;
 use crate::config::ApiConfig;
 use crate::guard::{Access, Hosts, Token};
 use crate::metrics::Metrics;
-use crate::routes::{App, router};
-use crate::{Parts, guard};
+use crate::routes::{self, App, router};
+use crate::{Operations, Parts, guard};
 use patient::Patient;
 use tls::Tls;
 
@@ -93,13 +93,41 @@ impl Server {
     /// # Errors
     /// See [`ServeError`].
     pub fn bind(config: &ApiConfig, parts: Parts) -> Result<Self, ServeError> {
-        config.check().map_err(ServeError::Settings)?;
         let token = config.token_file.as_deref().map(Token::open).transpose()?.map(Arc::new);
-        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let local = config.listen.ip().to_canonical().is_loopback();
         if !local && token.is_none() && !config.insecure_without_token {
             return Err(ServeError::Open(config.listen));
         }
+        let named = token.is_none() && (local || !config.allowed_hosts.is_empty());
+        let hosts = named.then(|| Hosts::new(&config.allowed_hosts));
+        let metrics = parts.metrics.clone();
+        let access = Arc::new(Access::new(config, token.clone(), hosts, metrics.clone()));
+        Server::listen(config, token, metrics, |ending| {
+            router(Arc::new(App::new(parts, config.clone(), ending)), access)
+        })
+    }
+
+    /// Listens for probes, Prometheus and agents. It asks nobody for a token: how it stands is told to whoever reaches
+    /// it, and agents are judged by the [`Intake`](crate::Intake).
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub fn operations(config: &ApiConfig, operations: Operations) -> Result<Self, ServeError> {
+        let metrics = operations.metrics.clone();
+        let access = Arc::new(Access::new(config, None, None, metrics.clone()));
+        Server::listen(config, None, metrics, |ending| {
+            routes::operations(operations, access, config.max_body_bytes, ending)
+        })
+    }
+
+    fn listen(
+        config: &ApiConfig,
+        token: Option<Arc<Token>>,
+        metrics: Metrics,
+        router: impl FnOnce(watch::Receiver<bool>) -> Router,
+    ) -> Result<Self, ServeError> {
+        config.check().map_err(ServeError::Settings)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let listen = || {
             let listener = std::net::TcpListener::bind(config.listen)?;
             listener.set_nonblocking(true)?;
@@ -107,13 +135,8 @@ impl Server {
             Ok((listener, addr))
         };
         let (listener, addr) = listen().map_err(|source| ServeError::Listen { addr: config.listen, source })?;
-        let named = token.is_none() && (local || !config.allowed_hosts.is_empty());
-        let hosts = named.then(|| Hosts::new(&config.allowed_hosts));
-        let metrics = parts.metrics.clone();
-        let access = Access::new(config, token.clone(), hosts, metrics.clone());
         let ending = watch::channel(false).0;
-        let app = App::new(parts, config.clone(), ending.subscribe());
-        let router = router(Arc::new(app), Arc::new(access));
+        let router = router(ending.subscribe());
         Ok(Server { listener, addr, router, config: config.clone(), token, tls, metrics, ending })
     }
 

@@ -1,7 +1,9 @@
 //! The commands: one file each, and this table.
 
+mod agent;
 mod alerts;
 mod analyze;
+mod audience;
 mod check;
 mod completions;
 mod dead_letters;
@@ -16,6 +18,7 @@ mod patterns;
 mod query;
 mod record;
 mod replay;
+mod server;
 mod timeline;
 mod up;
 mod why;
@@ -57,6 +60,12 @@ enum Command {
     /// Watches a living cluster: incidents as they open and are resolved
     #[command(after_help = up::EXAMPLES)]
     Up(up::Args),
+    /// The role behind agents in a cluster: watches it, takes in what agents send, leads by a Lease
+    #[command(after_help = server::EXAMPLES)]
+    Server(server::Args),
+    /// The role on a node: sees what only the node knows, keeps it, and brings it to a server
+    #[command(after_help = agent::EXAMPLES)]
+    Agent(agent::Args),
     /// Ranked root causes of a dump, or of anything else that can be read
     #[command(after_help = analyze::EXAMPLES)]
     Analyze(analyze::Args),
@@ -184,6 +193,8 @@ pub(crate) fn run() -> Outcome {
     match cli.command {
         Command::Demo(a) => demo::run(&session, &a),
         Command::Up(a) => up::run(&session, &a),
+        Command::Server(a) => server::run(&session, &a),
+        Command::Agent(a) => agent::run(&session, &a),
         Command::Analyze(a) => analyze::run(&session, &a),
         Command::Replay(a) => replay::run(&session, &a),
         Command::Record(a) => record::run(&session, &a),

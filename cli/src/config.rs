@@ -8,8 +8,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tapio_api::ApiConfig;
+use tapio_bus::forward::ForwardConfig;
 use tapio_bus::log::sqlite::SqliteConfig;
 use tapio_collectors::cluster::ClusterConfig;
+use tapio_collectors::cni::CniConfig;
+use tapio_collectors::kubelet::KubeletConfig;
 use tapio_core::ports::Limits;
 use tapio_engine::EngineConfig;
 use tapio_graph::EmbeddedConfig;
@@ -34,6 +37,12 @@ pub(crate) struct Config {
     pub(crate) cluster: ClusterConfig,
     /// How long a living cluster's evidence is kept.
     pub(crate) live: LiveSettings,
+    /// How an agent keeps and sends what it saw.
+    pub(crate) agent: ForwardConfig,
+    /// What an agent asks of its kubelet.
+    pub(crate) kubelet: KubeletConfig,
+    /// Which files of its node an agent looks at.
+    pub(crate) cni: CniConfig,
     /// Who is told of incidents.
     pub(crate) alerts: AlertSettings,
     /// The HTTP API of a living cluster.

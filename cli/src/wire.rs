@@ -4,6 +4,7 @@
 //! a buffer happened to cut it: so what comes too late for the engine's window comes too late in every run alike, and
 //! an interrupted replay that goes on ends with the same bytes as one that was not interrupted.
 
+pub(crate) mod agent;
 pub(crate) mod alerts;
 pub(crate) mod api;
 mod feed;
@@ -12,6 +13,7 @@ mod interrupt;
 mod letters;
 pub(crate) mod live;
 pub(crate) mod logging;
+pub(crate) mod operations;
 mod pipeline;
 mod progress;
 mod remote;

@@ -21,6 +21,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Renewals are not made more often.
 const RENEW: Duration = Duration::from_secs(5);
 
+/// Stands for a context where there is none.
+const IN_CLUSTER: &str = "in-cluster";
+
 /// Whom to talk to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
@@ -84,6 +87,11 @@ impl Connection {
         &self.context
     }
 
+    /// Whether it is a pod's own account.
+    pub fn in_cluster(&self) -> bool {
+        self.context == IN_CLUSTER
+    }
+
     /// The server's address.
     pub fn server(&self) -> &str {
         &self.server
@@ -130,7 +138,7 @@ async fn settle(target: &Whom) -> Result<Settled, ConnectError> {
             Some(kubeconfig) => from_file(target, kubeconfig).await?,
             None => {
                 let config = Config::incluster().map_err(|e| ConnectError::NoConfig { why: chain(&e) })?;
-                (config, "in-cluster".to_owned())
+                (config, IN_CLUSTER.to_owned())
             }
         },
     };

@@ -38,6 +38,14 @@ impl Connection {
         self.whole(Method::POST, path, "application/json", body.into(), bytes, limit).await
     }
 
+    /// The answer to a PUT of JSON, whole.
+    ///
+    /// # Errors
+    /// As [`Connection::get`].
+    pub async fn put(&self, path: &str, body: Vec<u8>, bytes: usize, limit: Duration) -> Result<Bytes, ApiError> {
+        self.whole(Method::PUT, path, "application/json", body.into(), bytes, limit).await
+    }
+
     /// The answer to a GET, line by line as it comes. `limit`: until it begins.
     ///
     /// # Errors
@@ -108,7 +116,7 @@ impl Connection {
         range: Option<String>,
     ) -> Result<Response<Body>, ApiError> {
         let mut request = Request::builder().method(&method).uri(path).header(http::header::ACCEPT, accept);
-        if method == Method::POST {
+        if method != Method::GET {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
         }
         if let Some(range) = range {

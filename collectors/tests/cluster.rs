@@ -8,6 +8,7 @@
 
 mod cluster {
     pub(crate) mod conformance;
+    #[allow(dead_code, reason = "servers and agents ask more of it, in tests of their own")]
     pub(crate) mod fake_api;
     pub(crate) mod faults;
     pub(crate) mod place;

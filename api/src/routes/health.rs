@@ -61,7 +61,12 @@ pub(super) async fn readyz(State(app): State<Shared>) -> Response {
         true => Part::not_ready("engine", format!("at work on one piece for {} s", silent.as_secs())),
         false => Part::ready("engine"),
     });
-    if *app.ending.borrow() {
+    told(parts, *app.ending.borrow())
+}
+
+/// Parts as they are told.
+pub(super) fn told(mut parts: Vec<Part>, ending: bool) -> Response {
+    if ending {
         parts.push(Part::not_ready("server", "it is ending"));
     }
     let ready = Readiness::of(parts);

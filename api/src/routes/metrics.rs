@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use super::Shared;
-use crate::metrics::OPENMETRICS;
+use crate::metrics::{Metrics, OPENMETRICS};
 
 /// Metrics
 ///
@@ -21,5 +21,10 @@ use crate::metrics::OPENMETRICS;
 )]
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     app.metrics.questions(app.reader.waiting());
-    ([(CONTENT_TYPE, OPENMETRICS)], app.metrics.text()).into_response()
+    told(&app.metrics)
+}
+
+/// All of them as they are told.
+pub(super) fn told(metrics: &Metrics) -> Response {
+    ([(CONTENT_TYPE, OPENMETRICS)], metrics.text()).into_response()
 }

@@ -256,7 +256,7 @@ async fn busy_everywhere(c: &mut Contract) {
         assert!(answer.headers.contains_key("retry-after"), "{id}");
         c.holds(&id, &answer);
     }
-    place.health.set(vec![tapio_api::Part::not_ready("first lists", "3 of 39 kinds are being listed")]);
+    place.health.set("test", vec![tapio_api::Part::not_ready("first lists", "3 of 39 kinds are being listed")]);
     let unready = place.get("/readyz").await;
     assert_eq!((unready.status.as_u16(), &unready.json()["parts"][0]["part"]), (503, &json!("first lists")));
     c.holds("readyz", &unready);

@@ -101,7 +101,7 @@ impl Place {
             feed.tell(&Happening::of(*t, i));
         }
         assert!(out.incidents.iter().any(|(t, _)| *t == Transition::Opened), "the story has an incident");
-        health.set(vec![Part::ready("first lists"), Part::degraded("secrets", "may not be watched")]);
+        health.set("test", vec![Part::ready("first lists"), Part::degraded("secrets", "may not be watched")]);
         let level = Arc::new(Mutex::new("warn".to_owned()));
         let now = Arc::clone(&level);
         let log_level = LogLevel {

@@ -2,22 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Arc;
 
-use tapio_api::Happening;
-use tapio_collectors::cluster::ScopeState;
-use tapio_core::answer::{Incident, IncidentState};
-use tapio_engine::Outcome as EngineOutcome;
-use tapio_graph::rules::News;
+use tapio_api::Metrics;
 
 use super::Session;
+use super::audience::{Audience, Wish};
 use crate::args::{Cluster, Format, Out};
 use crate::error::{Failure, Outcome};
-use crate::output::story::Story;
 use crate::output::text::count;
-use crate::wire::alerts::Alerts;
-use crate::wire::api::{self, Api};
-use crate::wire::live::{Listener, Live, View, default_folder};
+use crate::wire::api;
+use crate::wire::live::{Live, default_folder};
+use crate::wire::operations::Standing;
 use crate::wire::{Folder, Interrupt, logging};
 
 pub(super) const EXAMPLES: &str = "\
@@ -68,124 +64,23 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome {
         None => Folder::create(&default_folder(context)?),
     })?;
     let dir = live.pipeline().folder().dir().display().to_string();
-    let connection = std::sync::Arc::clone(&live.state().connection);
-    let connection_name = connection.context();
+    let connection = Arc::clone(&live.state().connection);
     session.note(&format!("watching {} at {}, data in {dir}", connection.context(), connection.server()));
-    let mut api = None;
-    if api::wanted(&session.config.api, args.listen, args.no_api) {
-        let started = Api::start(session, &mut live, args.listen, log_level)?;
-        session.note(&format!("API at {}, its page at {0}/docs", started.url()));
-        api = Some(started);
-    }
-    let mut told = Told::new(session, format);
-    told.open_before(&live.pipeline().engine().answer().incidents)?;
-    let name = args.cluster.as_deref().unwrap_or(connection_name).to_owned();
-    let log = live.pipeline().folder().log();
-    let mut alerts = Alerts::start(session, &log, &name, &connection)?;
-    if let Some(a) = &alerts {
-        live.tell(a.owed());
-        session.note(&format!("alerts go to {}", count(a.sinks(), "sink")));
-    }
-    let mut remarks = Remarks { session, begun: Instant::now(), ready: false, said: false, skewed: 0 };
-    let mut listeners: Vec<&mut dyn Listener> = vec![&mut told, &mut remarks];
-    listeners.extend(alerts.as_mut().map(|a| a as &mut dyn Listener));
-    if let Some(api) = &mut api {
-        listeners.push(api);
-    }
-    live.run(&stop, &mut listeners)?;
-    // Couriers end before the log does.
-    drop(alerts);
+    let wish = Wish {
+        cluster: args.cluster.clone().unwrap_or_else(|| connection.context().to_owned()),
+        format,
+        listen: args.listen,
+        no_api: args.no_api,
+        log_level,
+    };
+    let standing = Standing::new(Arc::default(), Metrics::new());
+    let mut audience = Audience::gather(session, &mut live, &wish, standing)?;
+    live.run(&stop, &mut audience.listeners())?;
+    drop(audience);
     let events = usize::try_from(live.events()).unwrap_or(usize::MAX);
     session.note(&format!(
         "ended, {} taken in; the same command goes on, `tapio incidents --data-dir {dir}` looks back",
         count(events, "event")
     ));
     Ok(())
-}
-
-/// Incidents on standard output.
-struct Told<'a> {
-    session: &'a Session,
-    json: bool,
-    story: Story<'a>,
-}
-
-impl<'a> Told<'a> {
-    fn new(session: &'a Session, format: Format) -> Self {
-        let json = format == Format::Json;
-        Told { session, json, story: Story::new(session, !json, format == Format::Wide) }
-    }
-
-    /// Incidents that an earlier run has left open.
-    fn open_before(&mut self, incidents: &[Incident]) -> Outcome {
-        for i in incidents.iter().filter(|i| i.state == IncidentState::Open) {
-            if self.json {
-                self.line(&Happening::open(i))?;
-            } else {
-                self.story.open(i)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&self, happening: &Happening) -> Outcome {
-        let text =
-            serde_json::to_string(happening).map_err(|e| Failure::Unreachable(format!("cannot write JSON: {e}")))?;
-        self.session.screen.print(&text)
-    }
-}
-
-impl Listener for Told<'_> {
-    fn heard(&mut self, out: &EngineOutcome, news: &[News]) -> Outcome {
-        if !self.json {
-            return self.story.tell(out, news);
-        }
-        out.incidents.iter().try_for_each(|(t, i)| self.line(&Happening::of(*t, i)))?;
-        news.iter().filter_map(Happening::of_rule).try_for_each(|h| self.line(&h))?;
-        // Rules that are off are told on stderr in every form.
-        self.story.tell(&EngineOutcome::default(), news)
-    }
-}
-
-/// What stands around it, on standard error.
-struct Remarks<'a> {
-    session: &'a Session,
-    begun: Instant,
-    /// The first lists are in the log; the engine has them at the next time.
-    ready: bool,
-    said: bool,
-    skewed: i64,
-}
-
-impl Listener for Remarks<'_> {
-    fn heard(&mut self, _: &EngineOutcome, _: &[News]) -> Outcome {
-        Ok(())
-    }
-
-    fn rested(&mut self, view: &View) -> Outcome {
-        let ahead = view.state.connection.clock_ahead() / tapio_core::time::SECOND;
-        if (ahead - self.skewed).abs() > 1 {
-            self.skewed = ahead;
-            let (n, way) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
-            self.session.note(&format!("the API server's clock is {n} s {way} this machine's; its time is used"));
-        }
-        let Some(millis) = view.state.synced_after_millis().filter(|_| !self.said) else { return Ok(()) };
-        if !std::mem::replace(&mut self.ready, true) {
-            return Ok(());
-        }
-        self.said = true;
-        let scopes = view.state.scopes();
-        let watched = scopes.values().filter(|s| matches!(s, ScopeState::Watching | ScopeState::Listing)).count();
-        let refused = scopes.values().filter(|s| matches!(s, ScopeState::Forbidden { .. })).count();
-        let refused = match refused {
-            0 => String::new(),
-            n => format!(", {n} not allowed (see `tapio check cluster`)"),
-        };
-        self.session.note(&format!(
-            "{watched} kinds{refused}; {} known after {:.1} s, first lists took {millis} ms",
-            count(view.pipeline.engine().size().0, "object"),
-            self.begun.elapsed().as_secs_f64(),
-        ));
-        Ok(())
-    }
 }

@@ -25,6 +25,7 @@ pub(crate) const FORMAT: u32 = 1;
 const NOTES: &str = "tapio.json";
 const RULES: &str = "rules.json";
 const KEY: &str = "redaction.key";
+const LOCK: &str = "lock";
 
 /// An input that went into the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +118,20 @@ impl Folder {
         }
         let notes = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
         Ok(Folder { dir: dir.to_owned(), notes, _lock: lock })
+    }
+
+    /// The process that uses a folder, if one does.
+    pub(crate) fn in_use(dir: &Path) -> Outcome<Option<String>> {
+        let path = dir.join(LOCK);
+        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { return Ok(None) };
+        match file.try_lock() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut file))),
+            Err(TryLockError::Error(e)) => Err(Failure::Unreachable(format!(
+                "cannot lock data folder {}: {e}; check mount options",
+                dir.display()
+            ))),
+        }
     }
 
     /// The folder.
@@ -352,9 +367,16 @@ fn private(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
+/// Who holds a lock, as they said in it.
+fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file.take(32).read_to_string(&mut holder);
+    holder.trim().to_owned()
+}
+
 /// The right to be the one process that uses the folder; it goes with the process, however that ends.
 fn lock(dir: &Path) -> Outcome<File> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let cannot = |e: &std::io::Error| {
         Failure::Unreachable(format!("cannot lock data folder {}: {e}; check owner and mount options", dir.display()))
     };
@@ -367,12 +389,11 @@ fn lock(dir: &Path) -> Outcome<File> {
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
+            let holder = holder(&mut file);
             Err(Failure::Unreachable(format!(
                 "data folder {} is in use by process {}; wait for it or stop it",
                 dir.display(),
-                holder.trim()
+                holder
             )))
         }
         Err(TryLockError::Error(e)) => Err(cannot(&e)),

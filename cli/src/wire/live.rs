@@ -9,18 +9,20 @@
 
 mod place;
 mod record;
+pub(crate) mod server;
 mod source;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tapio_bus::ingest::{Gate, Ingest};
 use tapio_collectors::cluster::{ClusterCollector, LogSink, Memory, State};
 use tapio_core::ports::{EventLog, LogError, Position};
 use tapio_engine::Outcome as EngineOutcome;
 use tapio_graph::rules::News;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::alerts::Owed;
@@ -34,6 +36,8 @@ pub(crate) use source::{Source, runtime};
 
 /// How long the pipeline waits for news before it looks up.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// For so long what is in the log is taken in after an end was asked for; the next start goes on with the rest.
+const DRAIN: Duration = Duration::from_secs(20);
 /// Between two rounds of dropping what is too old.
 const RETAIN: Duration = Duration::from_secs(600);
 
@@ -43,6 +47,8 @@ pub(crate) struct View<'v, 'a> {
     pub(crate) pipeline: &'v Pipeline<'a>,
     /// How the collector stands.
     pub(crate) state: &'v State,
+    /// Where agents bring what they saw; none where there are none.
+    pub(crate) ingest: Option<&'v Ingest>,
 }
 
 /// Somebody who wants to know.
@@ -67,12 +73,16 @@ pub(crate) struct Live<'a> {
     appended: watch::Receiver<Position>,
     /// Rung by whoever wants to be looked at before the next time.
     bell: Arc<Notify>,
-    /// Dropped to end the collector.
-    stop: Option<oneshot::Sender<()>>,
+    /// Dropped to end everything that appends.
+    stop: Option<watch::Sender<()>>,
     collector: JoinHandle<Result<(), LogError>>,
+    /// Where agents bring what they saw; none where there are none.
+    ingest: Option<Arc<Ingest>>,
+    /// Keeps what it knows.
+    keeper: Option<JoinHandle<Result<(), LogError>>>,
     retained: Instant,
     // Behind everything that runs on it.
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 impl<'a> Live<'a> {
@@ -83,19 +93,31 @@ impl<'a> Live<'a> {
         name: Option<&str>,
         folder: impl FnOnce(&str) -> Outcome<Folder>,
     ) -> Outcome<Self> {
-        let runtime = runtime()?;
+        let runtime = Arc::new(runtime()?);
         let source = Source::open(session, &runtime, cluster, name)?;
         let folder = folder(source.connection.context())?;
+        Self::on(session, runtime, &source, folder, None)
+    }
+
+    /// The same on a connection that stands; `gate`: who may bring events beside the collector, if anybody may.
+    pub(crate) fn on(
+        session: &'a Session,
+        runtime: Arc<Runtime>,
+        source: &Source,
+        folder: Folder,
+        gate: Option<Arc<Gate>>,
+    ) -> Outcome<Self> {
         let key = folder.redaction_key()?;
         let mut pipeline = Pipeline::open(session, folder, None)?;
         pipeline.begin_live(source.title(), source.identity.clone())?;
         pipeline.tell_recovery();
-        let log = pipeline.log();
+        let log = pipeline.log() as Arc<dyn EventLog>;
         let memory = block_on(Memory::recover(&*log))??;
         let last = Position(pipeline.last());
-        let (sink, appended) = LogSink::new(log as Arc<dyn EventLog>, last);
+        let (grown, appended) = watch::channel(last);
+        let connection = Arc::clone(&source.connection);
         let collector = ClusterCollector::new(
-            Arc::clone(&source.connection),
+            Arc::clone(&connection),
             &source.name,
             source.config.clone(),
             tapio_collectors::redaction::Redaction::with_key(key),
@@ -103,11 +125,26 @@ impl<'a> Live<'a> {
         )
         .with_memory(memory);
         let state = collector.state();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let collector = runtime.spawn(collector.run(sink, async move {
-            // Sent or dropped, it means the same.
-            let _ = stopped.await;
-        }));
+        let (stop, stopped) = watch::channel(());
+        let ended = |mut stopped: watch::Receiver<()>| async move {
+            // Nothing is ever sent: it is over when the sender is gone.
+            while stopped.changed().await.is_ok() {}
+        };
+        let ingest = match gate {
+            None => None,
+            Some(gate) => {
+                let clock = Box::new(move || connection.clock_ahead());
+                let (brought, seen) = watch::channel(last);
+                runtime.spawn(pass_on(seen, grown.clone(), Arc::clone(&state)));
+                let opened = Ingest::open(Arc::clone(&log), gate, &source.name, brought, clock);
+                Some(Arc::new(block_on(opened)??))
+            }
+        };
+        let keeper = ingest.clone().map(|i| {
+            let ended = ended(stopped.clone());
+            runtime.spawn(async move { i.keep(ended).await })
+        });
+        let collector = runtime.spawn(collector.run(LogSink::beside(log, grown), ended(stopped)));
         Ok(Live {
             session,
             pipeline,
@@ -116,6 +153,8 @@ impl<'a> Live<'a> {
             bell: Arc::default(),
             stop: Some(stop),
             collector,
+            ingest,
+            keeper,
             retained: Instant::now(),
             runtime,
         })
@@ -146,24 +185,42 @@ impl<'a> Live<'a> {
         &self.state
     }
 
-    /// Works until somebody asks for an end; then the collector ends, everything that it took in goes through, and the
-    /// engine's state is saved.
+    /// Where agents bring what they saw.
+    pub(crate) fn ingest(&self) -> Option<Arc<Ingest>> {
+        self.ingest.clone()
+    }
+
+    /// Works until somebody asks for an end; then the collector ends, what it took in goes through as far as that takes no
+    /// longer than [`DRAIN`], and the engine's state is saved.
     pub(crate) fn run(&mut self, stop: &Interrupt, listeners: &mut [&mut dyn Listener]) -> Outcome {
+        self.run_until(&|| stop.asked(), &|| {}, listeners)
+    }
+
+    /// The same until `over`; `ending` is called once, before anything ends.
+    pub(crate) fn run_until(
+        &mut self,
+        over: &dyn Fn() -> bool,
+        ending: &dyn Fn(),
+        listeners: &mut [&mut dyn Listener],
+    ) -> Outcome {
+        let mut until: Option<Instant> = None;
         loop {
-            let ended = self.collector.is_finished();
+            let ended = self.collector.is_finished() && self.keeper.as_ref().is_none_or(JoinHandle::is_finished);
             self.pipeline.grown(self.appended.borrow_and_update().0);
             while self.pipeline.step(&mut |out, news| listeners.iter_mut().try_for_each(|l| l.heard(out, news)))? {
-                let view = View { pipeline: &self.pipeline, state: &self.state };
+                let view = View { pipeline: &self.pipeline, state: &self.state, ingest: self.ingest.as_deref() };
                 listeners.iter_mut().try_for_each(|l| l.between(&view))?;
+                // Whoever asks for an end does not wait for all that a long outage has left in the log.
+                if self.must_end(&mut until, over, ending) {
+                    break;
+                }
             }
             self.pipeline.rest()?;
             self.rested(listeners)?;
             if ended {
                 break;
             }
-            if stop.asked() {
-                self.stop = None;
-            }
+            let _ = self.must_end(&mut until, over, ending);
             if self.retained.elapsed() >= RETAIN {
                 self.retained = Instant::now();
                 self.pipeline.retain()?;
@@ -181,22 +238,54 @@ impl<'a> Live<'a> {
             });
         }
         self.pipeline.save()?;
-        match self.runtime.block_on(&mut self.collector) {
-            Ok(ended) => ended.map_err(Failure::from),
-            Err(e) => Err(Failure::Unreachable(format!("the collector ended with a defect of tapio: {e}"))),
+        let left = self.pipeline.last().saturating_sub(self.pipeline.taken());
+        if left > 0 {
+            self.session.note(&format!("{left} events wait in the log for the next start"));
         }
+        for part in [Some(&mut self.collector), self.keeper.as_mut()].into_iter().flatten() {
+            match self.runtime.block_on(part) {
+                Ok(ended) => ended?,
+                Err(e) => return Err(Failure::Unreachable(format!("a part ended with a defect of tapio: {e}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything that appends as soon as that is asked for; whether what is in the log is left for the next start.
+    fn must_end(&mut self, until: &mut Option<Instant>, over: &dyn Fn() -> bool, ending: &dyn Fn()) -> bool {
+        // Where one of the two cannot go on, the other ends with it.
+        let broken = self.collector.is_finished() || self.keeper.as_ref().is_some_and(JoinHandle::is_finished);
+        if self.stop.is_some() && (broken || over()) {
+            ending();
+            self.stop = None;
+            *until = Some(Instant::now() + DRAIN);
+        }
+        until.is_some_and(|u| Instant::now() >= u)
     }
 
     fn rested(&mut self, listeners: &mut [&mut dyn Listener]) -> Outcome {
         for text in self.state.take_notes() {
             self.session.note(&text);
         }
-        let view = View { pipeline: &self.pipeline, state: &self.state };
+        let view = View { pipeline: &self.pipeline, state: &self.state, ingest: self.ingest.as_deref() };
         listeners.iter_mut().try_for_each(|l| l.rested(&view))
     }
 
     /// Events that the collector brought into the log in this run.
     pub(crate) fn events(&self) -> u64 {
         self.state.counts.events.load(Ordering::Relaxed)
+    }
+}
+
+/// What agents brought is news for the pipeline, and for the collector, which moves time on; ends with the way in.
+async fn pass_on(mut brought: watch::Receiver<Position>, grown: watch::Sender<Position>, state: Arc<State>) {
+    while brought.changed().await.is_ok() {
+        let at = *brought.borrow_and_update();
+        grown.send_if_modified(|p| {
+            let more = at > *p;
+            *p = at.max(*p);
+            more
+        });
+        state.stir();
     }
 }

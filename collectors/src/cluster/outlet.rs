@@ -56,7 +56,12 @@ impl LogSink {
     /// A sink on a log, and where to see how far it is.
     pub fn new(log: Arc<dyn EventLog>, last: Position) -> (Self, watch::Receiver<Position>) {
         let (appended, seen) = watch::channel(last);
-        (LogSink { log, appended }, seen)
+        (LogSink::beside(log, appended), seen)
+    }
+
+    /// A sink on a log that others append to as well, and tell through the same channel.
+    pub fn beside(log: Arc<dyn EventLog>, appended: watch::Sender<Position>) -> Self {
+        LogSink { log, appended }
     }
 }
 
@@ -64,7 +69,11 @@ impl Sink for LogSink {
     fn append(&mut self, events: Vec<RawEvent>) -> BoxFuture<'_, Result<Position, LogError>> {
         Box::pin(async move {
             let at = self.log.append(events).await?;
-            self.appended.send_replace(at);
+            self.appended.send_if_modified(|p| {
+                let more = at > *p;
+                *p = at.max(*p);
+                more
+            });
             Ok(at)
         })
     }
@@ -205,6 +214,7 @@ impl<S: Sink> Writer<S> {
     /// Writes until every sender is gone.
     pub(crate) async fn run(mut self, mut from: Incoming) -> Result<(), LogError> {
         let mut batch = Vec::with_capacity(BATCH);
+        let state = Arc::clone(&self.state);
         loop {
             tokio::select! {
                 biased;
@@ -214,9 +224,16 @@ impl<S: Sink> Writer<S> {
                     }
                     self.write(&mut batch).await?;
                 }
+                () = state.stirred() => self.stirred(),
                 () = sleep_until(self.beat) => self.heartbeat().await?,
             }
         }
+    }
+
+    /// Others have written to the same log.
+    fn stirred(&mut self) {
+        self.news = self.now().micros();
+        self.plan(self.news);
     }
 
     async fn write(&mut self, batch: &mut Vec<Queued>) -> Result<(), LogError> {

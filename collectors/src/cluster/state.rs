@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tapio_cluster::Connection;
 use tapio_core::ports::Position;
+use tokio::sync::Notify;
 
 use super::reach::Reach;
 use crate::remarks::Remarks;
@@ -72,6 +73,7 @@ pub struct State {
     last: AtomicU64,
     begun: Instant,
     synced: AtomicU64,
+    stirred: Notify,
 }
 
 impl State {
@@ -85,6 +87,7 @@ impl State {
             last: AtomicU64::new(last.0),
             begun: Instant::now(),
             synced: AtomicU64::new(0),
+            stirred: Notify::new(),
         }
     }
 
@@ -125,6 +128,15 @@ impl State {
     pub(crate) fn appended(&self, at: Position, n: u64) {
         self.last.store(at.0, Ordering::Relaxed);
         self.counts.events.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Somebody else has appended to the same log: time is moved on soon, so that what it means is decided.
+    pub fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     /// The last position that was written.

@@ -1,6 +1,10 @@
 //! A small API server that fails on demand. It copies what a real one was seen to do: objects of a list say no kind,
 //! a watch of a forgotten version is HTTP 200 with one ERROR event, metadata alone is served when asked for so.
 
+// By its path: this file is a module of tests of other crates, too.
+#[path = "fake_lease.rs"]
+mod lease;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -58,6 +62,8 @@ struct Store {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
     token: String,
+    /// Tokens of others: whose they are, for which audience, on which node.
+    accounts: BTreeMap<String, (String, String, String)>,
     refused: Vec<String>,
     bookmark: Option<Duration>,
 }
@@ -119,6 +125,12 @@ impl FakeApi {
     /// From now on only this token is accepted.
     pub(crate) fn set_token(&self, token: &str) {
         self.store().token = token.to_owned();
+    }
+
+    /// Vouches for a token: user, audience, node.
+    pub(crate) fn vouch(&self, token: &str, user: &str, audience: &str, node: &str) {
+        let account = (user.to_owned(), audience.to_owned(), node.to_owned());
+        self.store().accounts.insert(token.to_owned(), account);
     }
 
     /// Refuses every request for a collection whose path holds this.
@@ -192,6 +204,11 @@ impl FakeApi {
         s.history.push((version, path, word, object));
         drop(s);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// All objects of a collection.
+    pub(crate) fn objects(&self, collection: &str) -> Vec<Value> {
+        self.store().objects.get(collection).into_iter().flat_map(|m| m.values().cloned()).collect()
     }
 
     /// Deletes an object.
@@ -273,6 +290,11 @@ async fn serve(api: &FakeApi, mut stream: TcpStream) -> std::io::Result<()> {
             status(&mut stream, 401, "Unauthorized", None).await?;
             continue;
         }
+        let method = head.split(' ').next().unwrap_or("GET").to_owned();
+        if target.contains("/leases") && !target.contains('?') {
+            lease::answer(api, &mut stream, &method, &target, body).await?;
+            continue;
+        }
         answer(api, &mut stream, &target, &accept, &body).await?;
     }
 }
@@ -313,6 +335,18 @@ async fn answer(
         }
         "/apis/authentication.k8s.io/v1/selfsubjectreviews" => {
             return whole(stream, &json!({"status": {"userInfo": {"username": "t"}}}), fault).await;
+        }
+        "/apis/authentication.k8s.io/v1/tokenreviews" => {
+            let spec = &body["spec"];
+            let known = api.store().accounts.get(spec["token"].as_str().unwrap_or_default()).cloned();
+            let status = match known {
+                Some((user, audience, node)) if spec["audiences"][0] == audience => json!({
+                    "authenticated": true, "audiences": [audience],
+                    "user": {"username": user, "extra": {"authentication.kubernetes.io/node-name": [node]}},
+                }),
+                _ => json!({"user": {}, "error": "[invalid bearer token, token lookup failed]"}),
+            };
+            return whole(stream, &json!({"status": status}), fault).await;
         }
         "/api/v1/namespaces/kube-system" => {
             return whole(stream, &json!({"metadata": {"name": "kube-system", "uid": "fake"}}), fault).await;

@@ -41,23 +41,39 @@ pub(crate) fn runtime() -> Outcome<Runtime> {
 impl Source {
     /// Connects, and asks the server who it is.
     pub(crate) fn open(session: &Session, runtime: &Runtime, cluster: &Cluster, name: Option<&str>) -> Outcome<Self> {
+        Self::try_open(session, runtime, cluster, name)?.map_err(Failure::Unreachable)
+    }
+
+    /// The same, where a server that does not answer is no failure, but may be there later.
+    pub(crate) fn try_open(
+        session: &Session,
+        runtime: &Runtime,
+        cluster: &Cluster,
+        name: Option<&str>,
+    ) -> Outcome<Result<Self, String>> {
         let target = Target { kubeconfig: cluster.kubeconfig.clone(), context: cluster.context.clone() };
         runtime.block_on(async {
             let connection = Connection::open(target).await?;
-            let with = |e: ApiError| {
-                let (context, server) = (connection.context(), connection.server());
-                Failure::Unreachable(format!("context {context}, {server}: {e}"))
+            let asked = async {
+                let version = connection.version(FIRST).await?.git_version;
+                // Versions are told to anybody; this needs credentials that hold.
+                Ok((version, connection.identity().await?))
             };
-            let version = connection.version(FIRST).await.map_err(with)?.git_version;
-            // Versions are told to anybody; this needs credentials that hold.
-            let identity = connection.identity().await.map_err(with)?;
+            let (version, identity) = match asked.await {
+                Ok(told) => told,
+                Err(e) => {
+                    let e: ApiError = e;
+                    let (context, server) = (connection.context(), connection.server());
+                    return Ok(Err(format!("context {context}, {server}: {e}")));
+                }
+            };
             let identity = identity.unwrap_or_else(|| connection.server().to_owned());
             let mut config = session.config.cluster.clone();
             if !cluster.namespaces.is_empty() {
                 config.namespaces.clone_from(&cluster.namespaces);
             }
             let name = name.unwrap_or(connection.context()).to_owned();
-            Ok(Source { connection: Arc::new(connection), name, version, identity, config })
+            Ok(Ok(Source { connection: Arc::new(connection), name, version, identity, config }))
         })
     }
 
