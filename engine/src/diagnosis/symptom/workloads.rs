@@ -22,7 +22,11 @@ pub(super) fn of_workloads(view: &View, out: &mut Vec<Symptom>) {
                 Body::Job(j) => j.status.active + j.status.succeeded + j.status.failed == 0 && !j.spec.suspend,
                 _ => false,
             };
-            let refused = entry.history.notes.iter().rfind(|n| n.reason == "FailedCreate");
+            let notes = |reason: &'static str| entry.history.notes.iter().filter(move |n| n.reason == reason);
+            // Where some are created and others refused, both come together. One that is created later says that it is
+            // over, whatever becomes of the pods then.
+            let made = notes("SuccessfulCreate").map(|n| n.last.plus(-2 * SECOND)).max();
+            let refused = notes("FailedCreate").next_back().filter(|n| made.is_none_or(|m| m <= n.last));
             if let Some(n) = refused.filter(|n| short && view.age(n.last) < 1_800) {
                 out.push(Symptom {
                     object: o.key.clone(),
