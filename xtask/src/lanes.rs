@@ -52,7 +52,8 @@ const LANES: &[Lane] = &[
     lane("format", "formatting", Work::Cargo(&["fmt", "--all", "--check"], &[])),
     lane("boundaries", "folders, purity, names, licences", Work::Task(boundaries::run)),
     lane("docs", "generated references are current", Work::Task(|root| docs::run(root, true))),
-    lane("test", "the README's test command", Work::Tests(&["test", "--workspace", "--locked"], &[])),
+    // To its end, so that one run names all that fails.
+    lane("test", "the README's test command", Work::Tests(&["test", "--workspace", "--locked", "--no-fail-fast"], &[])),
     lane(
         "fuzz",
         "damaged input to the readers, 20 s",

@@ -39,7 +39,10 @@ fn a_server_that_stands_by_takes_over_from_one_that_was_killed_and_from_one_that
     second.until("the Lease", |s| s.all().contains("this server leads"));
     second.until_ready();
     assert_eq!(incidents(&mut second), known, "the second knows what the first knew");
-    assert!(!second.all().contains("\"transition\":\"opened\""), "nothing is opened twice: {}", second.all());
+    // What was told and not yet committed when the first was killed is told again, as the same incident.
+    let told = second.all();
+    let again = told.lines().filter(|l| l.contains("\"transition\":\"opened\""));
+    assert!(again.clone().count() <= 1 && again.clone().all(|l| l.contains(&known[0].0)), "opened anew: {told}");
 
     // One that ends gives the Lease back: the next one does not wait until it has run out.
     let third = place.candidate("third");
