@@ -4,6 +4,7 @@
 //! there is a failure.
 
 mod alertmanager;
+mod e2e;
 mod table;
 mod tests;
 
@@ -26,6 +27,8 @@ enum Work {
     Task(fn(&Path) -> Result<()>),
     /// Tests against a real Neo4j of this version.
     Neo4j(&'static neo4j::Version),
+    /// Tests on a real cluster.
+    Cluster,
 }
 
 struct Lane {
@@ -90,6 +93,13 @@ const LANES: &[Lane] = &[
         missing: alertmanager::missing,
         required: false,
     },
+    Lane {
+        name: "e2e",
+        title: "faults on a real cluster",
+        work: Work::Cluster,
+        missing: e2e::missing,
+        required: false,
+    },
     lane("demo", "the README's first command", Work::Cargo(&["run", "--release", "--locked", "--", "demo"], &[])),
     lane("bench", "benches compile and run, quickly", Work::Task(|root| bench::run(root, true, None, None))),
     Lane {
@@ -145,6 +155,7 @@ fn work(root: &Path, work: &Work, counts: &mut tests::Counts) -> Result<()> {
         Work::Tests(args, env) => tests::run(root, args, env, counts),
         Work::Task(task) => task(root),
         Work::Neo4j(version) => on_neo4j(root, version, counts),
+        Work::Cluster => e2e::run(root, counts),
     }
 }
 
