@@ -71,6 +71,7 @@ async fn compacted() {
     let f = fake().await;
     let r = Running::synced(&f).await;
     f.api.away();
+    r.until("the loss", |r| !r.state.reach.is_up()).await;
     f.delete(&config_map("play", "stays", "1"));
     f.put(config_map("play", "new", "1"));
     f.put(config_map("other", "x", "1"));
@@ -81,6 +82,7 @@ async fn compacted() {
     r.until("newer", |r| !maps(r, "newer").is_empty()).await;
     assert_eq!(maps(&r, "stays"), ["ObjectAdded", "ObjectDeleted"]);
     assert_eq!(maps(&r, "new"), ["ObjectAdded"]);
+    r.until("the gap", |r| !r.gaps().is_empty()).await;
     let told = r.gaps();
     // One fact, and not one a kind.
     assert_eq!(told.len(), 1, "{told:?}");
