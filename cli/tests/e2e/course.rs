@@ -45,7 +45,7 @@ pub(crate) fn run(kubeconfig: PathBuf) {
     let before = opened(&cluster, &hook).len();
     live(&cluster);
     let after = opened(&cluster, &hook);
-    assert_eq!(after.len(), before, "ordinary life raised {:?}", titles(&after[before..]));
+    assert_eq!(after.len(), before, "ordinary life raised {}", titles(&after[before..]));
     once(&cluster, &hook);
 
     let (n, late) = latency(&watcher.metrics());
@@ -87,14 +87,15 @@ fn opened(cluster: &Cluster, hook: &Hook) -> Vec<Alert> {
     hook.alerts().into_iter().filter(|a| a.transition == "opened" && ours(cluster, a)).collect()
 }
 
-fn titles(alerts: &[Alert]) -> Vec<String> {
-    alerts.iter().map(|a| format!("{}: {}", a.label("namespace"), a.title)).collect()
+/// What they say, one a line.
+fn titles(alerts: &[Alert]) -> String {
+    alerts.iter().map(|a| format!("\n  {}  {}", a.title, a.why)).collect()
 }
 
 fn quiet(cluster: &Cluster, hook: &Hook, time: Duration, when: &str) {
     std::thread::sleep(time);
     let found = opened(cluster, hook);
-    assert!(found.is_empty(), "{when}: {:?}", titles(&found));
+    assert!(found.is_empty(), "{when}: {}", titles(&found));
 }
 
 /// Whether an alert names the root of a fault.
@@ -140,7 +141,7 @@ fn broken(
         let alert = |f: &Fault| found.iter().find(|a| names(cluster, f, a)).map(|a| a.at);
         let missing: Vec<&str> = faults.iter().filter(|f| alert(f).is_none()).map(|f| f.name).collect();
         if missing.is_empty() {
-            assert_eq!(found.len(), faults.len(), "one alert a fault: {:?}", titles(&found));
+            assert_eq!(found.len(), faults.len(), "one alert a fault: {}", titles(&found));
             let late = |f: &Fault| {
                 let decisive = shown.get(f.name).copied().unwrap_or(now);
                 (f.name, alert(f).unwrap().duration_since(decisive).unwrap_or_default())
@@ -149,9 +150,9 @@ fn broken(
         }
         for name in &missing {
             let over = shown.get(name).is_some_and(|at| now.duration_since(*at).unwrap_or_default() > IN_TIME * 2);
-            assert!(!over, "{name} is not told; there are {:?}", titles(&found));
+            assert!(!over, "{name} is not told; there are {}", titles(&found));
         }
-        assert!(begun.elapsed().unwrap_or_default() < SHOWN, "{missing:?} do not show; {:?}", titles(&found));
+        assert!(begun.elapsed().unwrap_or_default() < SHOWN, "{missing:?} do not show; {}", titles(&found));
         std::thread::sleep(LOOK);
     }
 }
@@ -208,7 +209,7 @@ fn heal(cluster: &Cluster, hook: &Hook, faults: &[Fault]) {
     }
     std::thread::sleep(Duration::from_secs(20));
     let found = opened(cluster, hook);
-    assert_eq!(found.len(), before, "the end of the namespaces raised {:?}", titles(&found[before..]));
+    assert_eq!(found.len(), before, "the end of the namespaces raised {}", titles(&found[before..]));
 }
 
 /// Rollouts, scaling up and down, Jobs that end well, a ConfigMap that changes for the better.

@@ -145,7 +145,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             container(c, ns, "env", &env);
         },
         decisive: Decisive::Container(&["CreateContainerConfigError"]),
-        root: ("ConfigMap", "conf"),
+        root: ("Deployment", "web"),
         mechanisms: &["configmap-key-missing"],
         healed: Some(undo),
     },

@@ -16,6 +16,8 @@ pub(crate) struct Alert {
     pub(crate) transition: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) title: String,
+    /// Its evidence.
+    pub(crate) why: String,
     /// The key by which a receiver knows that it has it already.
     pub(crate) key: String,
 }
@@ -30,6 +32,7 @@ impl Alert {
             transition: text(&data["transition"]),
             labels: labels.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
             title: text(&data["body"]["title"]),
+            why: data["body"]["why"].to_string(),
             key: text(&data["key"]),
         }
     }
