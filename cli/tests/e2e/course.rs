@@ -31,7 +31,7 @@ pub(crate) fn run(kubeconfig: PathBuf) {
 
     let times = broken(&cluster, &hook, FAULTS, |n| match n {
         2 => watcher.kill_and_begin(),
-        6 => service("kill", "kube-apiserver"),
+        6 => kill_api_server(),
         _ => {}
     });
     tell(&times);
@@ -53,12 +53,15 @@ pub(crate) fn run(kubeconfig: PathBuf) {
     assert!(late <= LATENCY, "{late} s");
 }
 
-/// Calls the script that ends and starts the cluster's own processes, where one is named.
-fn service(what: &str, name: &str) {
+/// Kills the API server and starts it again, where a script that can is named; with what ended because of that.
+fn kill_api_server() {
     let Some(script) = std::env::var_os("TAPIO_SERVICE_TEST") else { return };
-    assert!(Command::new(script).args([what, name]).status().unwrap().success(), "{what} {name}");
-    if what == "kill" {
-        service("start", name);
+    let call = |what: &str, name: &str| {
+        assert!(Command::new(&script).args([what, name]).status().unwrap().success(), "{what} {name}");
+    };
+    call("kill", "kube-apiserver");
+    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        call("start", name);
     }
 }
 
