@@ -44,7 +44,15 @@ impl Cluster {
         // Namespaces first; what would start pods is only tried.
         for namespaces in [true, false] {
             for o in cluster.objects.iter().filter(|o| (o["kind"] == "Namespace") == namespaces && !starts_pods(o)) {
-                cluster.kubectl(&["apply", "-f", "-"], &o.to_string()).must();
+                // A namespace is not there for everybody in the moment after it was made.
+                let apply = || cluster.kubectl(&["apply", "-f", "-"], &o.to_string());
+                let tried = (0..20).map(|_| apply()).find(|ran| {
+                    if !ran.ok {
+                        std::thread::sleep(std::time::Duration::from_millis(500));
+                    }
+                    ran.ok
+                });
+                tried.unwrap_or_else(apply).must();
             }
         }
         cluster
