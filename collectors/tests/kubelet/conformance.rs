@@ -75,14 +75,15 @@ async fn crash(p: Arc<dyn Place>) {
 async fn usage(p: Arc<dyn Place>) {
     p.run("eats");
     let r = Running::start(&*p, KubeletConfig::default(), p.target(false)).await;
-    r.until("use of the pod", |r| {
-        let last = r.about("PodStats", "eats").pop();
-        last.is_some_and(|d| d["containers"][0]["memory"]["workingSetBytes"].is_u64())
+    // The first looks of a real one at a new container know its use, and not yet its limit.
+    r.until("use of the pod, and its limit", |r| {
+        r.about("PodStats", "eats").iter().any(|d| {
+            let memory = &d["containers"][0]["memory"];
+            memory["workingSetBytes"].is_u64() && memory["limitBytes"] == 64 << 20
+        })
     })
     .await;
-    let d = r.about("PodStats", "eats").pop().unwrap();
-    assert_eq!(d["containers"][0]["memory"]["limitBytes"], 64 << 20, "{d}");
-    r.until("its limit", |r| {
+    r.until("its limit of processors", |r| {
         r.about("PodStats", "eats").iter().any(|d| d["containers"][0]["cpu"]["limitNanoCores"] == 500_000_000)
     })
     .await;
